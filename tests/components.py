@@ -1,0 +1,57 @@
+"""The programs outside Python that some tests need, and what a test does where one is missing.
+
+A test names them by ``@pytest.mark.needs("promtool", ...)`` or by calling the fixture ``needs``.
+Where one is missing the test is skipped with the reason; with ``CHRONICLED_REQUIRE=all`` in the
+environment, as in CI, it fails.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+PACKAGES = {
+    "curl": "curl",
+    "prometheus": "prometheus",
+    "promtool": "prometheus",
+    "strace": "strace",
+    "systemd-analyze": "systemd",
+    "systemd-nspawn": "systemd-container",
+    "systemd-socket-activate": "systemd",
+    "root": "",
+    "mount": "mount",
+}
+"""Every component a test may name, and the Debian package that has it."""
+
+
+def missing(component: str) -> str:
+    """Return why a component cannot be used here; empty when it can."""
+    if component not in PACKAGES:
+        return f"{component} is not in PACKAGES of tests/components.py"
+    if component == "root":
+        return "" if os.geteuid() == 0 else "it must run as root"
+    if shutil.which(component) is None:
+        return f"{component} is not installed (Debian package {PACKAGES[component]})"
+    return ""
+
+
+def needs(*components: str) -> None:
+    """Skip the running test where a component is missing; fail it where all are required."""
+    reasons = [reason for component in components if (reason := missing(component))]
+    if not reasons:
+        return
+    if os.environ.get("CHRONICLED_REQUIRE") == "all":
+        pytest.fail("; ".join(reasons), pytrace=False)
+    pytest.skip("; ".join(reasons))
+
+
+def real_data_directory(repository: Path) -> Path:
+    """Return the directory of real producer files; skip the running test where there is none."""
+    named = os.environ.get("CHRONICLED_REAL_DATA")
+    directory = Path(named) if named else repository.parent / "shared" / "data"
+    if not directory.is_dir():
+        pytest.skip(f"no real data at {directory} (CHRONICLED_REAL_DATA names another place)")
+    return directory
