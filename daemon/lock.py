@@ -1,0 +1,155 @@
+"""The data directory, and the lock that keeps a second daemon out of it.
+
+The lock is a ``flock`` on ``chronicled.lock``: the kernel drops it when its holder dies, however
+it dies, so a lock file that was left behind means nothing by itself. Its text names the holder
+(pid, URL, Unix socket) for people, for the error of a second daemon, and for the command line,
+which finds the running daemon by it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from domain.errors import DirectoryLocked
+
+LOCK_FILE: Final = "chronicled.lock"
+LOG_FILE: Final = "log.db"
+VIEWS_FILE: Final = "views.db"
+
+# `find_daemon` holds a shared lock for some microseconds while it looks; a start that meets just
+# this must not take it for another daemon.
+_ATTEMPTS: Final = 10
+_PAUSE_SECONDS: Final = 0.03
+
+
+class Running(BaseModel):
+    """The holder of a data directory's lock; url and socket are None until it takes requests."""
+
+    model_config = ConfigDict(frozen=True)
+
+    pid: int
+    started: int = 0
+    url: str | None = None
+    socket: str | None = None
+
+    def __str__(self) -> str:
+        ways = " and ".join(way for way in (self.url, self.socket) if way)
+        return f"process {self.pid}" + (f" at {ways}" if ways else "")
+
+
+class DataDirectory:
+    """A data directory that this process holds the lock of.
+
+    Open with `DataDirectory.acquire`; ``release`` (or leaving the ``with`` block) lets it go.
+    """
+
+    def __init__(self, path: Path, descriptor: int) -> None:
+        self.path = path
+        self._descriptor = descriptor
+
+    @classmethod
+    def acquire(cls, path: Path | str) -> DataDirectory:
+        """Create the directory where it is missing (0700), and take its lock.
+
+        Nothing in the directory is written before the lock is held.
+
+        Raises:
+            DirectoryLocked: another process holds it; the message names that process.
+            OSError: the directory cannot be made, or its lock file cannot be opened.
+
+        """
+        directory = Path(path).absolute()
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # Opened for reading only, which is all a flock needs, so that it works on a read-only disk.
+        descriptor = os.open(directory / LOCK_FILE, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        if not _lock(descriptor):
+            holder = _read(descriptor)
+            os.close(descriptor)
+            raise DirectoryLocked(f"{directory} is in use by {holder or 'another process'}")
+        held = cls(directory, descriptor)
+        held.announce()
+        return held
+
+    @property
+    def log_path(self) -> Path:
+        """The event log, the only truth."""
+        return self.path / LOG_FILE
+
+    @property
+    def views_path(self) -> Path:
+        """The projections' tables."""
+        return self.path / VIEWS_FILE
+
+    def announce(
+        self, *, url: str | None = None, socket: str | None = None, started: int = 0
+    ) -> None:
+        """Write into the lock file who holds it and where it answers.
+
+        A disk that is full or read-only does not stop this: the lock holds without its text.
+        """
+        running = Running(pid=os.getpid(), started=started, url=url, socket=socket)
+        self._write(running.model_dump_json().encode() + b"\n")
+
+    def release(self) -> None:
+        """Empty the lock file and let the lock go; the file stays, as removing it would race."""
+        if self._descriptor >= 0:
+            self._write(b"")
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.release()
+
+    def _write(self, text: bytes) -> None:
+        with contextlib.suppress(OSError), (self.path / LOCK_FILE).open("wb") as lock:
+            lock.write(text)
+
+
+def find_daemon(path: Path | str) -> Running | None:
+    """Return who holds the lock of a data directory; None when nobody does. Writes nothing."""
+    try:
+        descriptor = os.open(Path(path) / LOCK_FILE, os.O_RDONLY | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return _read(descriptor) or Running(pid=0)
+    else:
+        return None
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int) -> bool:
+    for attempt in range(_ATTEMPTS):
+        if attempt:
+            time.sleep(_PAUSE_SECONDS)
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+    return False
+
+
+def _read(descriptor: int) -> Running | None:
+    text = os.pread(descriptor, 65536, 0)
+    try:
+        return Running.model_validate_json(text)
+    except ValidationError:
+        return None
