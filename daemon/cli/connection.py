@@ -1,0 +1,191 @@
+"""Finding the running daemon, and talking to it over HTTP (Unix socket or TCP)."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Protocol, Self
+from urllib.parse import quote
+
+import httpx
+import orjson
+
+from daemon.cli.failures import CommandError
+from daemon.lock import Running, find_daemon
+from domain.errors import DirectoryLocked
+
+Params = Mapping[str, Any]
+
+START_WAIT_SECONDS: Final = 10.0
+"""How long a command waits for a daemon that holds the lock and has not opened its sockets."""
+
+TIMEOUT: Final = httpx.Timeout(60.0, connect=5.0)
+
+
+class UnreachableError(CommandError):
+    """No answer came: refused, reset, or the daemon went away in the middle."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSentEvent:
+    """One event of a stream: its id, its kind and its text."""
+
+    id: str
+    event: str
+    data: str
+
+
+class Reader(Protocol):
+    """Whatever answers a GET of the HTTP interface: a daemon, or a data directory at rest."""
+
+    def get(self, path: str, params: Params | None = None) -> Any:
+        """Return the decoded JSON of the answer; a problem is raised as `CommandError`."""
+        ...
+
+
+class Connection:
+    """An HTTP connection to one daemon."""
+
+    def __init__(self, *, url: str | None = None, socket: str | None = None) -> None:
+        self.place = f"the socket {socket}" if socket else str(url)
+        transport = httpx.HTTPTransport(uds=socket) if socket else None
+        base = "http://localhost" if socket else url or ""
+        # Neither a proxy of the environment nor a .netrc has a say in talking to the daemon.
+        self._client = httpx.Client(
+            base_url=base, transport=transport, timeout=TIMEOUT, trust_env=False
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._client.close()
+
+    def get(self, path: str, params: Params | None = None) -> Any:
+        """Return the decoded JSON of the answer; a problem is raised as `CommandError`."""
+        return self._request("GET", path, params=params)
+
+    def post(self, path: str, document: Any) -> Any:
+        """Send a JSON document; return the decoded JSON of the answer."""
+        headers = {"content-type": "application/json"}
+        return self._request("POST", path, content=orjson.dumps(document), headers=headers)
+
+    def post_lines(self, path: str, body: bytes, params: Params) -> Any:
+        """Send NDJSON; return the decoded JSON of the answer."""
+        headers = {"content-type": "application/x-ndjson"}
+        return self._request("POST", path, params=params, content=body, headers=headers)
+
+    def _request(self, method: str, path: str, **options: Any) -> Any:
+        with self._transport_errors():
+            response = self._client.request(method, path, **options)
+        if response.is_error:
+            raise CommandError.of_answer(response)
+        return orjson.loads(response.content)
+
+    def events(
+        self, path: str, params: Params | None = None, *, last_id: str = ""
+    ) -> Iterator[ServerSentEvent]:
+        """Yield the server-sent events of a stream, until the daemon ends it."""
+        headers = {"accept": "text/event-stream"} | ({"last-event-id": last_id} if last_id else {})
+        # The daemon sends comments while nothing happens; silence for a minute means it is gone.
+        with (
+            self._transport_errors(),
+            self._client.stream("GET", path, params=params, headers=headers) as response,
+        ):
+            if response.is_error:
+                response.read()
+                raise CommandError.of_answer(response)
+            yield from _parse_events(response.iter_lines())
+
+    @contextmanager
+    def _transport_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except (httpx.TransportError, httpx.InvalidURL) as error:
+            raise UnreachableError(
+                "The daemon does not answer",
+                f"{self.place}: {error or type(error).__name__}",
+                hint="Check that it runs and that the address is right.",
+            ) from error
+
+
+def _parse_events(lines: Iterator[str]) -> Iterator[ServerSentEvent]:
+    fields: dict[str, list[str]] = {}
+    for line in lines:
+        if line.startswith(":"):
+            continue
+        if line:
+            name, _, value = line.partition(":")
+            fields.setdefault(name, []).append(value.removeprefix(" "))
+        elif fields:
+            if "data" in fields:
+                yield ServerSentEvent(
+                    id=fields.get("id", [""])[-1],
+                    event=fields.get("event", ["message"])[-1],
+                    data="\n".join(fields["data"]),
+                )
+            fields = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Which daemon or data directory a command is about."""
+
+    data: Path
+    url: str | None = None
+    socket: Path | None = None
+
+    @property
+    def by_address(self) -> bool:
+        """Whether a daemon's address was given, so that the directory plays no part."""
+        return bool(self.url or self.socket)
+
+    def __str__(self) -> str:
+        return str(self.socket or self.url or f"the data directory {self.data}")
+
+    def connect(self, *, wait_seconds: float = START_WAIT_SECONDS) -> Connection | None:
+        """Return a connection to the daemon; None when none runs on the data directory.
+
+        A daemon that has just started is given time to open its sockets.
+
+        Raises:
+            DirectoryLocked: something holds the directory, and takes no requests.
+
+        """
+        if self.socket:
+            return Connection(socket=str(self.socket))
+        if self.url:
+            return Connection(url=self.url)
+        deadline = time.monotonic() + wait_seconds
+        while running := find_daemon(self.data):
+            if way := _way_to(running):
+                return way
+            if time.monotonic() >= deadline:
+                raise DirectoryLocked(f"{self.data} is held by {running}, which takes no requests")
+            time.sleep(0.05)
+        return None
+
+
+def _way_to(running: Running) -> Connection | None:
+    """Return the best way to a daemon: its Unix socket where we may use it, else TCP."""
+    if running.socket and os.access(running.socket, os.R_OK | os.W_OK):
+        return Connection(socket=running.socket)
+    return Connection(url=running.url) if running.url else None
+
+
+def job_path(job: str) -> str:
+    """Return the path of a job; its id may hold any character."""
+    return f"/api/jobs/{quote(job, safe='')}"
+
+
+def alert_path(alert: str) -> str:
+    """Return the path of an alert; its id may hold any character."""
+    return f"/api/alerts/{quote(alert, safe='')}"

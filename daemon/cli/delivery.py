@@ -1,0 +1,185 @@
+"""Delivering chunks of lines to the daemon: each exactly once, however often it goes away.
+
+A chunk is sent under a follow name of its own run, with its line offsets. The daemon records the
+offsets in the transaction of the events, so a chunk that is sent again because its answer was
+lost adds nothing, neither events nor dead letters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import quote
+
+from daemon.cli.connection import Connection, Target, UnreachableError
+from daemon.cli.failures import CommandError
+from daemon.cli.lines import Chunk, StopRequest
+from daemon.cli.output import notice
+from domain.errors import DirectoryLocked
+
+RETRY_SECONDS_MIN: Final = 0.1
+RETRY_SECONDS_MAX: Final = 5.0
+
+LINE_BYTES_MIN: Final = 1024
+"""A line is not cut below this to make it acceptable; a daemon that refuses it refuses all."""
+
+_TRY_AGAIN: Final = frozenset({503, 507})
+_TOO_LARGE: Final = 413
+
+_HINT: Final = "Start it (`chronicled serve`), or give --wait to wait for it."
+
+Receipts = list[dict[str, Any]]
+
+
+@dataclass(slots=True)
+class Totals:
+    """What became of the lines."""
+
+    lines: int = 0
+    appended: int = 0
+    duplicates: int = 0
+    dead_letters: int = 0
+
+    def __str__(self) -> str:
+        return (
+            f"appended {self.appended}, duplicates {self.duplicates}, "
+            f"dead letters {self.dead_letters}"
+        )
+
+
+class Delivery:
+    """Sends the chunks of one file or pipe, in order, each until the daemon has recorded it."""
+
+    def __init__(
+        self,
+        link: Link,
+        *,
+        format: str,  # noqa: A002 - it is the option's and the format field's name
+        follow: str,
+        source: str | None,
+        totals: Totals,
+        on_receipts: Callable[[Receipts], None] | None,
+    ) -> None:
+        self._link = link
+        self._path = f"/api/intake/{quote(format, safe='')}"
+        self._params = {"on_error": "deadletter", "follow": follow}
+        if source is not None:
+            self._params["source"] = source
+        self._totals = totals
+        self._on_receipts = on_receipts
+
+    def send(self, chunk: Chunk) -> None:
+        """Send a chunk, in smaller pieces where the daemon finds it too large."""
+        try:
+            answer = self._link.post(self._path, chunk, self._params)
+        except CommandError as error:
+            if error.status != _TOO_LARGE or len(chunk.body) <= LINE_BYTES_MIN:
+                raise
+            if len(chunk.lines) == 1:
+                notice(f"Line {chunk.end} is too large for the daemon; the first half is sent.")
+            for piece in chunk.smaller():
+                self.send(piece)
+            return
+        self._totals.lines += len(chunk.lines)
+        self._totals.appended += answer.appended
+        self._totals.duplicates += len(answer.receipts) - answer.appended
+        self._totals.dead_letters += answer.dead_letters
+        if self._on_receipts:
+            self._on_receipts(answer.receipts)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the daemon answered for one chunk."""
+
+    receipts: Receipts
+    appended: int
+    dead_letters: int
+
+
+class Link:
+    """The way to the daemon, found again after each time it went away."""
+
+    def __init__(self, target: Target, stop: StopRequest) -> None:
+        self._target = target
+        self._stop = stop
+        self._connection: Connection | None = None
+        self._head = 0
+        self._away = False
+
+    def close(self) -> None:
+        """Close the connection."""
+        if self._connection:
+            self._connection.close()
+            self._connection = None
+
+    def open(self, *, wait: bool) -> None:
+        """Reach the daemon; where none answers, fail, or ``wait`` for it."""
+        if wait:
+            self._until_answered(self._read_head, "nothing was read")
+        else:
+            self._read_head()
+
+    def _read_head(self) -> None:
+        answer = self._reach().get("/api/events", {"limit": 1, "order": "desc"})
+        self._head = answer["as_of"]
+
+    def post(self, path: str, chunk: Chunk, params: Mapping[str, str]) -> Answer:
+        """Send a chunk until it is answered."""
+        params = {**params, "start": str(chunk.start), "end": str(chunk.end)}
+        body = chunk.body
+        attempts = 0
+
+        def attempt() -> Any:
+            nonlocal attempts
+            attempts += 1
+            return self._reach().post_lines(path, body, params)
+
+        answer = self._until_answered(attempt, f"nothing after line {chunk.start} was recorded")
+        receipts = answer["events"]
+        if attempts == 1:
+            appended = sum(1 for receipt in receipts if not receipt["duplicate"])
+        else:
+            # An answer may have been lost, and its events are duplicates now. Those recorded
+            # after everything we knew of are what the lost answer would have reported.
+            appended = len({r["position"] for r in receipts if r["position"] > self._head})
+        self._head = answer["as_of"]
+        return Answer(receipts, appended, answer.get("dead_letters", 0))
+
+    def _until_answered(self, attempt: Callable[[], Any], when_stopped: str) -> Any:
+        delay = RETRY_SECONDS_MIN
+        while True:
+            try:
+                result = attempt()
+            except CommandError as error:
+                if not isinstance(error, UnreachableError) and error.status not in _TRY_AGAIN:
+                    raise
+                self.close()
+                self._tell_away(error)
+            else:
+                self._tell_back()
+                return result
+            if self._stop.wait(delay):
+                raise CommandError("Stopped while the daemon was away", when_stopped)
+            delay = min(delay * 2, RETRY_SECONDS_MAX)
+
+    def _reach(self) -> Connection:
+        if self._connection is None:
+            try:
+                self._connection = self._target.connect(wait_seconds=0)
+            except DirectoryLocked as error:
+                raise UnreachableError("The daemon is starting", error.detail) from error
+        if self._connection is None:
+            raise UnreachableError("No daemon", f"none runs on {self._target}", hint=_HINT)
+        return self._connection
+
+    def _tell_away(self, error: CommandError) -> None:
+        if not self._away:
+            notice(f"{error.title}: {error.detail}. Waiting; nothing is lost meanwhile.")
+        self._away = True
+
+    def _tell_back(self) -> None:
+        if self._away:
+            notice("The daemon is back.")
+        self._away = False

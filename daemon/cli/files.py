@@ -1,0 +1,46 @@
+"""``chronicled files``: the last that is known of each file."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from daemon.cli.listing import (
+    CursorOption,
+    LimitOption,
+    SinceOption,
+    UntilOption,
+    given,
+    read_list,
+    show_list,
+)
+from daemon.cli.output import column
+from daemon.cli.session import Session, with_session
+
+app = typer.Typer(help="Files that were announced on a file topic.", no_args_is_help=True)
+
+LIST_COLUMNS = (
+    column("updated", whole=True),
+    column("state", state=True, whole=True),
+    column("size", right=True),
+    column("path"),
+)
+
+
+@app.command("list")
+@with_session
+def list_files(
+    session: Session,
+    path: Annotated[str | None, typer.Option(help="The path of the file.")] = None,
+    prefix: Annotated[str | None, typer.Option(help="How the path starts.")] = None,
+    state: Annotated[str | None, typer.Option(help="observed, processed or removed.")] = None,
+    since: SinceOption = None,
+    until: UntilOption = None,
+    limit: LimitOption = 50,
+    cursor: CursorOption = None,
+) -> None:
+    """List files, the newest first."""
+    params = given(path=path, prefix=prefix, state=state, since=since, until=until)
+    answer = read_list(session.reader(), "/api/files", params, limit=limit, cursor=cursor)
+    show_list(session, answer, LIST_COLUMNS)

@@ -1,0 +1,174 @@
+"""How answers are printed: tables for people, plain lines for pipes, JSON for machines."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+STATUS_STYLES = {
+    "succeeded": "green",
+    "resolved": "green",
+    "failed": "red",
+    "critical": "bold red",
+    "error": "red",
+    "lost": "red",
+    "open": "red",
+    "warning": "yellow",
+    "interrupted": "yellow",
+    "acknowledged": "yellow",
+    "cancelled": "yellow",
+    "running": "cyan",
+    "queued": "blue",
+}
+"""Colours of words that mean a state; every other word is left plain."""
+
+# What could move the cursor, change a terminal's state or break a line that should be one line.
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_WHOLE_SECOND = re.compile(r"(\d{4}-\d{2}-\d{2})T(\d{2}:\d{2}:\d{2})(?:\.\d+)?Z")
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column of a list: its heading, and the value it takes from an item."""
+
+    heading: str
+    value: Callable[[Row], Any]
+    right: bool = False
+    whole: bool = False
+    """Never cut or wrapped on a terminal; for what people copy."""
+    state: bool = False
+    """A word that is coloured by its meaning."""
+
+
+def column(heading: str, key: str = "", **options: bool) -> Column:
+    """Return a column that shows the field of its own name, or ``key``."""
+    field = key or heading
+    return Column(heading, lambda item: item.get(field), **options)
+
+
+def visible(text: str) -> str:
+    """Return text whose control characters are shown, not obeyed."""
+    return _CONTROL.sub(
+        lambda match: match[0].encode("unicode_escape", "surrogatepass").decode(), text
+    )
+
+
+def plain(value: Any) -> str:
+    """Return a value as one piece of a line: ``-`` for nothing, JSON for what has parts."""
+    if value is None or value == "":
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.3f}".rstrip("0").rstrip(".")
+    if isinstance(value, dict | list):
+        return orjson.dumps(value).decode()
+    return visible(str(value))
+
+
+def short(value: Any) -> str:
+    """Return a value for a person: as `plain`, with times to the second and without the T."""
+    return _WHOLE_SECOND.sub(r"\1 \2", plain(value)) if isinstance(value, str) else plain(value)
+
+
+def seconds(value: float | None) -> str | None:
+    """Return a duration for a person: ``41.4s``, ``5m 25s``, ``3h 12m``."""
+    if value is None:
+        return None
+    if value < 60:
+        return f"{value:.3g}s"
+    minutes, rest = divmod(round(value), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}h {minutes:02}m" if hours else f"{minutes}m {rest:02}s"
+
+
+def on_terminal() -> bool:
+    """Return whether a person looks at the standard output."""
+    return sys.stdout.isatty()
+
+
+def print_line(text: str = "") -> None:
+    """Print one line on the standard output."""
+    print(text)
+
+
+def notice(text: str) -> None:
+    """Tell a person something beside the answer, on stderr."""
+    print(visible(text), file=sys.stderr, flush=True)
+
+
+def print_json(document: Any) -> None:
+    """Print one JSON document; indented where a person looks at it."""
+    option = orjson.OPT_INDENT_2 if on_terminal() else 0
+    _write(orjson.dumps(document, option=option))
+
+
+def print_json_lines(documents: Iterable[Any]) -> None:
+    """Print each document as one line, and pass the lines on at once."""
+    _write(b"\n".join(orjson.dumps(document) for document in documents))
+
+
+def _write(content: bytes) -> None:
+    if content:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(content + b"\n")
+        sys.stdout.buffer.flush()
+
+
+def print_list(columns: Sequence[Column], items: Iterable[Row], *, title: str = "") -> None:
+    """Print items as a table on a terminal, else as lines of tab-separated values."""
+    if not on_terminal():
+        for item in items:
+            print("\t".join(plain(column.value(item)) for column in columns))
+        return
+    table = Table(
+        title=title or None, title_justify="left", box=None, header_style="bold", pad_edge=False
+    )
+    for each in columns:
+        table.add_column(
+            each.heading,
+            justify="right" if each.right else "left",
+            no_wrap=True,
+            overflow="ellipsis",
+            min_width=len(each.heading),
+        )
+    rows = [[_cell(each, item) for each in columns] for item in items]
+    for index, each in enumerate(columns):
+        if each.whole:
+            table.columns[index].min_width = max(
+                [len(each.heading), *(row[index].cell_len for row in rows)]
+            )
+    for row in rows:
+        table.add_row(*row)
+    Console(highlight=False).print(table)
+
+
+def print_fields(item: Row) -> None:
+    """Print the fields of one thing, one a line; those without a value are left out."""
+    shown = {key: value for key, value in item.items() if value not in (None, "", [], {}, False)}
+    if not on_terminal():
+        for key, value in shown.items():
+            print(f"{key}\t{plain(value)}")
+        return
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for key, value in shown.items():
+        table.add_row(key, Text(short(value), style=STATUS_STYLES.get(str(value), "")))
+    Console(highlight=False).print(table)
+
+
+def _cell(each: Column, item: Row) -> Text:
+    value = each.value(item)
+    style = STATUS_STYLES.get(str(value), "") if each.state else ""
+    return Text(short(value), style=style)
