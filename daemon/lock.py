@@ -117,8 +117,11 @@ class DataDirectory:
         self.release()
 
     def _write(self, text: bytes) -> None:
-        with contextlib.suppress(OSError), (self.path / LOCK_FILE).open("wb") as lock:
+        # One write, then the cut: a reader never meets an empty file in between.
+        path = self.path / LOCK_FILE
+        with contextlib.suppress(OSError), path.open("r+b", buffering=0) as lock:
             lock.write(text)
+            lock.truncate()
 
 
 def find_daemon(path: Path | str) -> Running | None:
