@@ -1,0 +1,1 @@
+"""The process: log, intake, API, metrics, life cycle and command line."""

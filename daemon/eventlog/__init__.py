@@ -1,0 +1,1 @@
+"""The event log on SQLite, and with it a persistence module of the `eventsourcing` library."""

@@ -1,0 +1,185 @@
+"""SQLite connections to the log and to the views: how a file is made, checked and opened.
+
+The order at creation matters: `auto_vacuum` stays 0 when it is set after WAL mode. Each setting is
+read back, because SQLite ignores what it cannot do.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+import apsw
+
+from domain.errors import ChronicledError, DiskFull, LogDamaged, NewerSchema, StorageFailed
+
+APPLICATION_ID: Final = 0x6368726E
+"""`application_id` of a log file: "chrn"."""
+SCHEMA_VERSION: Final = 1
+"""`user_version` of the log's present schema."""
+BUSY_TIMEOUT_MS: Final = 10_000
+"""How long a connection waits for a lock held elsewhere (milliseconds)."""
+
+_MEMORY = ":memory:"
+_SCHEMA = Path(__file__).with_name("schema.sql")
+_DAMAGED = (apsw.CorruptError, apsw.NotADBError)
+
+
+def translate(error: apsw.Error) -> ChronicledError:
+    """Return our error for one of SQLite's."""
+    if isinstance(error, apsw.FullError):
+        return DiskFull("the disk of the event log is full")
+    if isinstance(error, _DAMAGED):
+        return LogDamaged(f"SQLite reports damage in the event log: {error}")
+    return StorageFailed(f"the event log could not be read or written: {error}")
+
+
+def memory_uri(name: str) -> str:
+    """Return the URI of a database in memory that several connections of this process share."""
+    return f"file:/{name}?vfs=memdb"
+
+
+def is_memory(path: str) -> bool:
+    """Return whether a path names a database in memory rather than a file."""
+    return path == _MEMORY or (path.startswith("file:/") and "vfs=memdb" in path)
+
+
+def _pragma(connection: apsw.Connection, name: str, value: str | int) -> None:
+    """Set a pragma and fail unless it reads back as set."""
+    connection.pragma(name, value)
+    present = connection.pragma(name)
+    if str(present).lower() != str(value).lower():
+        raise StorageFailed(f"SQLite kept {name} = {present!r}, wanted {value!r}")
+
+
+def open_writer(path: str, *, synchronous: str = "FULL") -> apsw.Connection:
+    """Open the log for writing, making it first where there is none.
+
+    Raises:
+        NewerSchema: the file was written by a newer version of this program.
+        LogDamaged: the file is not an event log.
+        StorageFailed, DiskFull: the disk refused.
+
+    """
+    flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE | apsw.SQLITE_OPEN_URI
+    connection: apsw.Connection | None = None
+    try:
+        connection = apsw.Connection(path, flags=flags)
+        connection.set_busy_timeout(BUSY_TIMEOUT_MS)
+        connection.pragma("foreign_keys", 0)
+        _create_or_check(connection, path)
+        connection.pragma("synchronous", synchronous)
+        connection.pragma("secure_delete", 1)
+        connection.pragma("wal_autocheckpoint", 1000)
+        connection.pragma("journal_size_limit", 16 * 1024 * 1024)
+    except apsw.Error as error:
+        if connection is not None:
+            connection.close()
+        raise translate(error) from error
+    except ChronicledError:
+        if connection is not None:
+            connection.close()
+        raise
+    return connection
+
+
+def _create_or_check(connection: apsw.Connection, path: str) -> None:
+    application, version = connection.pragma("application_id"), connection.pragma("user_version")
+    fresh = connection.execute("SELECT count(*) FROM sqlite_schema").get == 0
+    if fresh and application == 0 and version == 0:
+        _create(connection, path)
+    elif application != APPLICATION_ID:
+        raise LogDamaged(
+            f"{path} is not an event log (application_id {application})",
+            hint="Point --data at the directory of an event log, or at an empty one.",
+        )
+    elif version > SCHEMA_VERSION:
+        raise NewerSchema(f"{path} has schema {version}; this program knows {SCHEMA_VERSION}")
+
+
+def _create(connection: apsw.Connection, path: str) -> None:
+    _pragma(connection, "page_size", 4096)
+    _pragma(connection, "auto_vacuum", 2)
+    if not is_memory(path):
+        _pragma(connection, "journal_mode", "wal")
+    with connection:
+        connection.execute(_SCHEMA.read_text())
+        _pragma(connection, "application_id", APPLICATION_ID)
+        _pragma(connection, "user_version", SCHEMA_VERSION)
+    if connection.pragma("auto_vacuum") != 2:
+        raise StorageFailed(f"SQLite did not keep auto_vacuum on {path}")
+
+
+class ReadPool:
+    """Read-only connections, one for each reader at work; idle ones are used again."""
+
+    def __init__(self, path: str, *, idle_max: int = 8) -> None:
+        self._path = path
+        self._idle_max = idle_max
+        self._idle: list[apsw.Connection] = []
+        self._busy: set[apsw.Connection] = set()
+        self._lock = threading.Condition()
+        self._closed = False
+
+    @contextmanager
+    def connection(self) -> Iterator[apsw.Connection]:
+        """Lend a connection; SQLite's errors come out as ours."""
+        connection = self._take()
+        try:
+            yield connection
+        except apsw.Error as error:
+            raise translate(error) from error
+        finally:
+            self._give_back(connection)
+
+    @contextmanager
+    def snapshot(self) -> Iterator[apsw.Connection]:
+        """Lend a connection inside one read transaction: every statement sees the same log."""
+        with self.connection() as connection:
+            connection.execute("BEGIN")
+            try:
+                yield connection
+            finally:
+                if not connection.get_autocommit():
+                    connection.execute("ROLLBACK")
+
+    def _take(self) -> apsw.Connection:
+        with self._lock:
+            if self._closed:
+                raise StorageFailed("the event log is closed")
+            connection = self._idle.pop() if self._idle else self._open()
+            self._busy.add(connection)
+            return connection
+
+    def _open(self) -> apsw.Connection:
+        flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
+        try:
+            connection = apsw.Connection(self._path, flags=flags)
+            connection.set_busy_timeout(BUSY_TIMEOUT_MS)
+        except apsw.Error as error:
+            raise translate(error) from error
+        return connection
+
+    def _give_back(self, connection: apsw.Connection) -> None:
+        with self._lock:
+            self._busy.discard(connection)
+            if self._closed or len(self._idle) >= self._idle_max:
+                connection.close()
+            else:
+                self._idle.append(connection)
+            self._lock.notify_all()
+
+    def close(self, timeout_seconds: float = 5.0) -> None:
+        """Interrupt readers still at work, wait for them, and close every connection."""
+        with self._lock:
+            self._closed = True
+            for connection in self._busy:
+                with suppress(apsw.Error):
+                    connection.interrupt()
+            self._lock.wait_for(lambda: not self._busy, timeout_seconds)
+            for connection in self._idle:
+                connection.close()
+            self._idle.clear()

@@ -1,0 +1,287 @@
+"""The event log: one file, one writer, any number of readers."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any, cast
+
+import apsw
+
+from daemon.eventlog.connection import (
+    ReadPool,
+    is_memory,
+    memory_uri,
+    open_writer,
+    translate,
+)
+from daemon.eventlog.reader import Reader
+from daemon.eventlog.requests import (
+    Append,
+    Appended,
+    DeadLetter,
+    Done,
+    EventPage,
+    EventQuery,
+    Finding,
+    Follow,
+    LogHealth,
+    Outcome,
+    Request,
+    Work,
+    WriterBounds,
+)
+from daemon.eventlog.transaction import Transaction
+from daemon.eventlog.verify import TAIL_EVENTS, Progress, verify_rows, verify_structure
+from daemon.eventlog.writer import Answer, Writer
+from daemon.lifecycle import Clock, ServiceThread, system_clock
+from domain.errors import LogDamaged, NotReady, StorageFailed
+from domain.events import NewEvent, RecordedEvent
+
+APPEND_SECONDS: float = 30.0
+"""How long a blocking append waits for its commit unless told otherwise."""
+
+
+class EventLog:
+    """Appends events durably and reads them back in order.
+
+    Made by `EventLog.open`. Writing needs `start`, which runs the writer on a thread of its own;
+    a simulation drives ``log.writer.step`` itself instead.
+    """
+
+    def __init__(self, path: str, writer: Writer, pool: ReadPool, clock: Clock) -> None:
+        self.path = path
+        self.writer = writer
+        self._pool = pool
+        self._reader = Reader(pool)
+        self._thread = ServiceThread(writer, clock)
+        self._started = self._closed = False
+        with pool.connection() as db:
+            self.log_id: str = db.execute("SELECT value FROM log_meta WHERE key = 'log_id'").get
+            self.epoch: int = db.execute("SELECT value FROM log_meta WHERE key = 'epoch'").get
+
+    @classmethod
+    def open(
+        cls,
+        path: Path | str,
+        *,
+        clock: Clock = system_clock,
+        synchronous: str = "FULL",
+        bounds: WriterBounds | None = None,
+    ) -> EventLog:
+        """Open a log, making it first where there is none; ``:memory:`` for one in memory.
+
+        Raises:
+            NewerSchema, LogDamaged, StorageFailed, DiskFull: it cannot be used.
+
+        """
+        name = str(path)
+        if name == ":memory:":
+            name = memory_uri(f"chronicled-{uuid.uuid4().hex}")
+        connection = open_writer(name, synchronous=synchronous)
+        wal_path = None if is_memory(name) else Path(f"{name}-wal")
+        try:
+            log_id = _introduce(connection, clock())
+            writer = Writer(connection, log_id, wal_path, bounds or WriterBounds(), clock)
+            return cls(name, writer, ReadPool(name), clock)
+        except apsw.Error as error:
+            connection.close()
+            raise translate(error) from error
+
+    # -- life ---------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Run the writer on its thread."""
+        self._started = True
+        self._thread.start()
+
+    def close(self) -> None:
+        """Commit what waits, checkpoint, and close every connection; twice does no harm."""
+        if self._closed:
+            return
+        self._closed = True
+        self._thread.stop()
+        self._pool.close()
+        self.writer.close()
+
+    @property
+    def health(self) -> LogHealth:
+        """Whether the log can be written."""
+        return self.writer.health
+
+    # -- writing ------------------------------------------------------------------------------
+
+    def submit(self, request: Request, done: Answer) -> None:
+        """Queue a request; `done` is called on the writer's thread with the outcome.
+
+        Raises:
+            QueueFull: nothing was taken; try again later.
+            NotReady: the log is closing.
+
+        """
+        self.writer.submit(request, done)
+
+    def append(
+        self,
+        events: Sequence[NewEvent],
+        *,
+        dead_letters: Sequence[DeadLetter] = (),
+        follow: Follow | None = None,
+        timeout_seconds: float = APPEND_SECONDS,
+    ) -> Appended:
+        """Append events, all or none, and return their receipts after the commit.
+
+        Raises:
+            VersionConflict: a stream is not at its expected version.
+            QueueFull, DiskFull, StorageFailed, NotReady: nothing was recorded.
+
+        """
+        outcome = self._wait(Append(events, dead_letters, follow), timeout_seconds)
+        return cast("Appended", outcome)
+
+    def work(
+        self, run: Callable[[Transaction], Any], *, timeout_seconds: float = APPEND_SECONDS
+    ) -> Any:
+        """Run a function inside the writer's transaction and return what it returned."""
+        return cast("Done", self._wait(Work(run), timeout_seconds)).value
+
+    def ping(self, done: Callable[[], None]) -> None:
+        """Call back when the writer has gone through a transaction: it is alive."""
+        self.submit(Work(lambda _: None), lambda _: done())
+
+    def _wait(self, request: Request, timeout_seconds: float) -> Outcome:
+        future: Future[Outcome] = Future()
+        self.submit(request, future.set_result)
+        try:
+            outcome = future.result(timeout_seconds)
+        except TimeoutError:
+            raise NotReady(f"no commit within {timeout_seconds:g} s; ask again") from None
+        if isinstance(outcome, BaseException):
+            raise outcome
+        return outcome
+
+    def on_commit(self, callback: Callable[[int], None]) -> Callable[[], None]:
+        """Call back with the new head after each commit; returns how to stop that."""
+        return self.writer.on_commit(callback)
+
+    # -- reading ------------------------------------------------------------------------------
+
+    def head(self) -> int:
+        """Return the newest committed position, 0 when the log is empty."""
+        return self.writer.head
+
+    def read(self, after: int, limit: int) -> list[RecordedEvent]:
+        """Return up to `limit` events after a position, oldest first."""
+        return self._reader.read(after, limit)
+
+    def read_stream(
+        self, stream: str, *, after_version: int = 0, upto: int | None = None, limit: int = 1000
+    ) -> list[RecordedEvent]:
+        """Return events of one stream after a version, up to and with position `upto`."""
+        return self._reader.read_stream(stream, after_version=after_version, upto=upto, limit=limit)
+
+    def select(self, query: EventQuery, limit: int) -> EventPage:
+        """Return one page of the events that match."""
+        return self._reader.select(query, limit)
+
+    def position_at(self, moment: int) -> int:
+        """Return the last position recorded at or before a moment."""
+        return self._reader.position_at(moment)
+
+    def digest_at(self, position: int) -> bytes | None:
+        """Return the chain's digest as of a position."""
+        return self._reader.digest_at(position)
+
+    def list_dead_letters(
+        self,
+        after: int,
+        limit: int,
+        format: str | None = None,  # noqa: A002
+    ) -> list[dict[str, Any]]:
+        """Return dead letters after an id, oldest first."""
+        return self._reader.list_dead_letters(after, limit, format)
+
+    def dead_letter_counts(self) -> dict[str, tuple[int, int]]:
+        """Return, by format, how many dead letters there are and how often they came."""
+        return self._reader.dead_letter_counts()
+
+    def follow_offset(self, name: str) -> int:
+        """Return how far a followed file or pipe was read."""
+        return self._reader.follow_offset(name)
+
+    def reading(self) -> ReadPool:
+        """Return the read connections, for recorders that have queries of their own."""
+        return self._pool
+
+    # -- proof --------------------------------------------------------------------------------
+
+    def verify(self, *, after: int = 0, progress: Progress | None = None) -> list[Finding]:
+        """Verify chain, gaps, keys and structure; an empty list means all is well."""
+        with self._pool.connection() as db:
+            findings = verify_rows(db, self.log_id, after=after, progress=progress)
+            return findings + verify_structure(db)
+
+    def verify_tail(self) -> None:
+        """Verify the newest events, as at every start.
+
+        Raises:
+            LogDamaged: with what is wrong and where.
+
+        """
+        with self._pool.connection() as db:
+            findings = verify_rows(db, self.log_id, after=max(0, self.head() - TAIL_EVENTS))
+        if findings:
+            first = findings[0]
+            raise LogDamaged(f"{first.kind} at position {first.position}: {first.detail}")
+
+
+def _introduce(connection: apsw.Connection, now: int) -> str:
+    """Return the log's id; a log that has none yet gets one."""
+    log_id = connection.execute("SELECT value FROM log_meta WHERE key = 'log_id'").get
+    if log_id is None:
+        log_id = str(uuid.uuid4())
+        with connection:
+            connection.executemany(
+                "INSERT INTO log_meta (key, value) VALUES (?, ?)",
+                [("log_id", log_id), ("epoch", 1), ("created", now)],
+            )
+    if not isinstance(log_id, str):
+        raise StorageFailed("the event log has no id")
+    return log_id
+
+
+class SharedLogs:
+    """One open log for each real path of this process, counted by its users."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._logs: dict[str, tuple[EventLog, int]] = {}
+
+    def acquire(self, path: str) -> EventLog:
+        """Open and start the log at a path, or join the one that is open."""
+        if is_memory(path):
+            log = EventLog.open(path)
+            log.start()
+            return log
+        key = str(Path(path).resolve())
+        with self._lock:
+            entry = self._logs.get(key)
+            if entry is None:
+                log = EventLog.open(key)
+                log.start()
+                entry = (log, 0)
+            self._logs[key] = (entry[0], entry[1] + 1)
+            return entry[0]
+
+    def release(self, log: EventLog) -> None:
+        """Leave a log; the last one to leave closes it."""
+        with self._lock:
+            _, users = self._logs.get(log.path, (log, 1))
+            if users > 1:
+                self._logs[log.path] = (log, users - 1)
+                return
+            self._logs.pop(log.path, None)
+        log.close()

@@ -1,0 +1,192 @@
+"""Reading the log: pages by position, one stream, filtered listings, dead letters, offsets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+import apsw
+import orjson
+from domain.catalog import upcast
+
+from daemon.eventlog.connection import ReadPool
+from daemon.eventlog.requests import EventPage, EventQuery
+from daemon.eventlog.statements import SQL
+from domain.events import RecordedEvent
+from domain.timestamps import format_timestamp
+
+SCAN_POSITIONS: Final = 100_000
+"""How many positions one filtered page looks at, at the most."""
+
+
+class Reader:
+    """Answers from the committed log; any number of threads may ask at once."""
+
+    def __init__(self, pool: ReadPool) -> None:
+        self._pool = pool
+        self._types: dict[int, str] = {}
+        self._sources: dict[int, str] = {}
+
+    def head(self) -> int:
+        """Return the newest position in the file, 0 when it holds none."""
+        with self._pool.connection() as db:
+            newest = db.execute(SQL["newest_event"]).fetchone()
+            return newest[0] if newest else 0
+
+    def read(self, after: int, limit: int) -> list[RecordedEvent]:
+        """Return up to `limit` of the daemon's own events after a position, oldest first."""
+        with self._pool.connection() as db:
+            return self._events(db, db.execute(SQL["events_after"], (after, limit)))
+
+    def read_stream(
+        self, stream: str, *, after_version: int = 0, upto: int | None = None, limit: int = 1000
+    ) -> list[RecordedEvent]:
+        """Return events of one stream after a version, up to and with position `upto`."""
+        upto = 2**62 if upto is None else upto
+        with self._pool.connection() as db:
+            rows = db.execute(SQL["events_of_stream"], (stream, after_version, upto, limit))
+            return self._events(db, rows)
+
+    def select(self, query: EventQuery, limit: int) -> EventPage:
+        """Return one page of the events that match a query.
+
+        A page looks at `SCAN_POSITIONS` positions at the most; what it did not reach is reached
+        from ``next_after``. A query by stream goes by the stream's index instead.
+        """
+        with self._pool.snapshot() as db:
+            newest = db.execute(SQL["newest_event"]).fetchone()
+            head = newest[0] if newest else 0
+            low, high = query.after or 0, min(query.before or head + 1, head + 1)
+            scan = query.stream is None
+            if scan and query.descending:
+                low = max(low, high - 1 - SCAN_POSITIONS)
+            elif scan:
+                high = min(high, low + 1 + SCAN_POSITIONS)
+            sql, parameters = _listing(query, low, high, limit + 1)
+            events = self._events(db, db.execute(sql, parameters))
+        if len(events) > limit:
+            return EventPage(events[:limit], events[limit - 1].position, head)
+        if scan and query.descending:
+            return EventPage(events, low + 1 if low > (query.after or 0) else None, head)
+        reached_end = not scan or high >= min(query.before or head + 1, head + 1)
+        return EventPage(events, None if reached_end else high - 1, head)
+
+    def position_at(self, moment: int) -> int:
+        """Return the last position recorded at or before a moment, 0 when there is none.
+
+        `recordedtime` never decreases along the log, so a binary search finds it.
+        """
+        with self._pool.snapshot() as db:
+            newest = db.execute(SQL["newest_event"]).fetchone()
+            low, high = 0, newest[0] if newest else 0
+            while low < high:
+                middle = (low + high + 1) // 2
+                recorded = db.execute(SQL["recorded_at"], (middle,)).get
+                if recorded is not None and recorded <= moment:
+                    low = middle
+                else:
+                    high = middle - 1
+            return low
+
+    def digest_at(self, position: int) -> bytes | None:
+        """Return the log's digest as of a position, None before its first kept event."""
+        with self._pool.connection() as db:
+            digest: bytes | None = db.execute(SQL["digest_at"], (position,)).get
+            return digest
+
+    def follow_offset(self, name: str) -> int:
+        """Return how far a followed file or pipe was read, 0 when it is not known."""
+        with self._pool.connection() as db:
+            return db.execute(SQL["find_offset"], (name,)).get or 0
+
+    def list_dead_letters(
+        self,
+        after: int,
+        limit: int,
+        format: str | None = None,  # noqa: A002
+    ) -> list[dict[str, Any]]:
+        """Return dead letters after an id, oldest first; bytes that are not text are replaced."""
+        with self._pool.connection() as db:
+            rows: list[Any] = db.execute(
+                SQL["list_dead_letters"], (after, format, limit)
+            ).fetchall()
+        return [
+            {
+                "id": row[0],
+                "format": row[1],
+                "origin": row[2],
+                "reason": row[3],
+                "detail": row[4],
+                "raw": row[5].decode(errors="replace"),
+                "length": row[6],
+                "sha256": row[7].hex(),
+                "first_seen": format_timestamp(row[8]),
+                "last_seen": format_timestamp(row[9]),
+                "count": row[10],
+            }
+            for row in rows
+        ]
+
+    def dead_letter_counts(self) -> dict[str, tuple[int, int]]:
+        """Return, by format, how many dead letters there are and how often they came."""
+        with self._pool.connection() as db:
+            return {row[0]: (row[1], row[2]) for row in db.execute(SQL["count_dead_letters"])}
+
+    def _events(self, db: apsw.Connection, rows: Iterable[Any]) -> list[RecordedEvent]:
+        types, sources = self._types, self._sources
+        events = []
+        for (position, stream, version, type_id, time, recordedtime, source_id, event_id, data,
+             extensions, class_version) in rows:  # fmt: skip
+            name = types.get(type_id) or self._name(db, types, "type", type_id)
+            source = sources.get(source_id) or self._name(db, sources, "source", source_id)
+            payload = upcast(name, class_version, orjson.loads(data))
+            extra = orjson.loads(extensions) if extensions else {}
+            events.append(RecordedEvent(
+                position, stream, version, name, time, recordedtime, source, event_id, data,
+                payload, extra, class_version,
+            ))  # fmt: skip
+        return events
+
+    @staticmethod
+    def _name(db: apsw.Connection, names: dict[int, str], kind: str, number: int) -> str:
+        """Look up the name of a type or source; both are few enough to remember many."""
+        name: str = db.execute(f"SELECT name FROM {kind}s WHERE {kind}_id = ?", (number,)).get or ""
+        if len(names) > SCAN_POSITIONS:
+            names.clear()
+        names[number] = name
+        return name
+
+
+def _listing(
+    query: EventQuery, low: int, high: int, limit: int
+) -> tuple[str, tuple[str | int, ...]]:
+    """Build the listing of the events between two positions (both exclusive)."""
+    where = ["s.application = ''", "e.position > ?", "e.position < ?"]
+    parameters: list[str | int] = [low, high]
+    if query.types:
+        marks = ", ".join("?" * len(query.types))
+        where.append(f"e.type_id IN (SELECT type_id FROM types WHERE name IN ({marks}))")
+        parameters += query.types
+    conditions = (
+        (query.stream, "s.name = ?"),
+        (query.source, "e.source_id = (SELECT source_id FROM sources WHERE name = ?)"),
+        (query.correlation, "json_extract(e.extensions, '$.correlationid') = ?"),
+        (query.since, "e.time >= ?"),
+        (query.until, "e.time <= ?"),
+    )
+    for value, condition in conditions:
+        if value is not None:
+            where.append(condition)
+            parameters.append(value)
+    tables = "events e CROSS JOIN streams s ON s.stream_id = e.stream_id"
+    order = "e.position"
+    if query.stream is not None:
+        tables = "streams s CROSS JOIN events e ON e.stream_id = s.stream_id"
+        order = "e.version"
+    direction = "DESC" if query.descending else "ASC"
+    sql = (
+        "SELECT e.position, s.name, e.version, e.type_id, e.time, e.recordedtime, e.source_id,"
+        f" e.id, e.data, e.extensions, e.class_version FROM {tables}"
+        f" WHERE {' AND '.join(where)} ORDER BY {order} {direction} LIMIT ?"
+    )
+    return sql, (*parameters, limit)

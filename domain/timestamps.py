@@ -1,0 +1,65 @@
+"""Times as this project keeps them: whole microseconds since 1970-01-01T00:00:00Z, in UTC.
+
+On the wire a time is RFC 3339 text; inside it is an ``int`` so that ordering, arithmetic and
+storage are exact and cheap.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+MICROSECONDS: Final = 1_000_000
+"""Microseconds in one second."""
+
+SKEW_LIMIT: Final = 5 * 60 * MICROSECONDS
+"""How far a producer's clock may run ahead of ours before its time is cut (microseconds)."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_YEAR_2: Final = -62_104_060_800 * MICROSECONDS
+_LAST: Final = 253_402_300_799 * MICROSECONDS + 999_999
+_FULL = re.compile(
+    r"(\d{4})-(\d{2})-(\d{2})[Tt ](\d{2}):(\d{2}):(\d{2})(\.\d+)?([Zz]|[+-]\d{2}:\d{2})"
+)
+
+
+def parse_timestamp(text: str) -> int:
+    """Return the microseconds of an RFC 3339 date-time; digits past the microsecond are cut.
+
+    Raises:
+        ValueError: the text is not an RFC 3339 date-time with an offset (RFC 3339, 5.6).
+
+    """
+    match = _FULL.fullmatch(text)
+    if match is None:
+        raise ValueError(f"not an RFC 3339 date-time with an offset: {text[:64]!r}")
+    year, month, day, hour, minute, second = (int(part) for part in match.groups()[:6])
+    leap = second == 60
+    moment = datetime(year, month, day, hour, minute, 59 if leap else second, tzinfo=UTC)
+    result = (moment - _EPOCH) // timedelta(microseconds=1)
+    if leap:
+        result += MICROSECONDS
+    if match[7]:
+        result += int((match[7][1:] + "000000")[:6])
+    if match[8] not in "Zz":
+        hours, minutes = int(match[8][1:3]), int(match[8][4:6])
+        if hours > 23 or minutes > 59:
+            raise ValueError(f"no such offset: {match[8]!r}")
+        shift = (hours * 60 + minutes) * 60 * MICROSECONDS
+        result += -shift if match[8][0] == "+" else shift
+    if result > _LAST:
+        raise ValueError(f"after the year 9999 in UTC: {text[:64]!r}")
+    return result
+
+
+def format_timestamp(moment: int) -> str:
+    """Return RFC 3339 text in UTC with a ``Z``; a fraction only where there is one."""
+    text = (_EPOCH + timedelta(microseconds=moment)).replace(tzinfo=None)
+    fraction = moment % MICROSECONDS
+    return text.isoformat(timespec="microseconds" if fraction else "seconds") + "Z"
+
+
+def is_missing(moment: int | None) -> bool:
+    """Return whether a time says nothing: absent, or in year 1 (a producer's zero time)."""
+    return moment is None or moment < _YEAR_2
