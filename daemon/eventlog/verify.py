@@ -33,7 +33,7 @@ def verify_rows(
     position, digest, recorded = _start(db, log_id, after)
     total = db.execute(SQL["last_used_position"]).get or 0
     while len(findings) < FINDINGS_MAX:
-        rows = db.execute(SQL["rows_after"], (position, _PAGE)).fetchall()
+        rows: list[Any] = db.execute(SQL["rows_after"], (position, _PAGE)).fetchall()
         if not rows:
             break
         for row in rows:
