@@ -1,0 +1,76 @@
+"""Arrows point inward, and one place puts the parts together."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tidy_rules import sources
+
+PARTS = ("EventLog.open", "ProjectionRunner", "Views", "create_app", "ServiceThread")
+"""What wires the process: the constructors of the long-lived parts."""
+
+BOOTSTRAP = {
+    "daemon/service.py": "the running daemon",
+}
+"""The only modules that may call them, and what they put together."""
+
+
+def constructions(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    """Yield the line and name of each part that a module constructs."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in PARTS:
+            yield node.lineno, ast.unparse(node.func)
+
+
+def test_only_the_bootstrap_constructs_the_parts(repository: Path) -> None:
+    """Nothing but the bootstrap modules opens the log, runs projections or makes the app."""
+    strays = [
+        f"{source.path}:{line}: {part}"
+        for source in sources(repository)
+        if source.path.startswith(("domain/", "projections/", "daemon/"))
+        and source.path not in BOOTSTRAP
+        for line, part in constructions(source.tree)
+    ]
+    assert not strays, "\n" + "\n".join(strays)
+
+
+def test_each_bootstrap_module_constructs_something(repository: Path) -> None:
+    """The list of bootstrap modules has no entry that is no longer one."""
+    for path in BOOTSTRAP:
+        tree = ast.parse((repository / path).read_text())
+        assert list(constructions(tree)), path
+
+
+def linted(directory: Path) -> subprocess.CompletedProcess[str]:
+    """Run the import contract of the project in a directory."""
+    program = Path(sys.executable).with_name("lint-imports")
+    command = [program, "--no-cache", "--config", directory / "pyproject.toml"]
+    return subprocess.run(command, cwd=directory, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize(
+    ("module", "line"),
+    [
+        ("domain", "import projections"),
+        ("domain", "import daemon"),
+        ("domain", "import apsw"),
+        ("projections", "import daemon"),
+        ("projections", "import fastapi"),
+    ],
+)
+def test_the_contract_forbids_arrows_outward(
+    repository: Path, tmp_path: Path, module: str, line: str
+) -> None:
+    """In a tree of three empty layers, one import outward breaks the contract."""
+    (tmp_path / "pyproject.toml").write_text((repository / "pyproject.toml").read_text())
+    for layer in ("domain", "projections", "daemon"):
+        (tmp_path / layer).mkdir()
+        (tmp_path / layer / "__init__.py").write_text(line if layer == module else "")
+    run = linted(tmp_path)
+    assert run.returncode == 1, run.stdout + run.stderr
+    assert "BROKEN" in run.stdout
