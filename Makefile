@@ -8,7 +8,7 @@ WORKERS ?= 2
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install run demo test check bench bench-quick lock clean
+.PHONY: help install run demo test check bench bench-quick docs lock clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | \
@@ -44,6 +44,9 @@ bench: install ## Measure intake, projections and size against raw SQLite on thi
 
 bench-quick: install ## The same with a tenth of the events: does it still run?
 	$(BIN)/python -m benchmarks --quick $(ARGS)
+
+docs: install ## Renew the reference in docs/events.md from the catalog
+	$(BIN)/python tests/event_reference.py
 
 lock: ## Renew requirements.lock, with uv in a throw-away venv
 	scratch=$$(mktemp -d) && trap 'rm -rf "$$scratch"' EXIT && $(PYTHON) -m venv "$$scratch" && \
