@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol, Self
@@ -22,6 +22,9 @@ Params = Mapping[str, Any]
 
 START_WAIT_SECONDS: Final = 10.0
 """How long a command waits for a daemon that holds the lock and has not opened its sockets."""
+
+RETRY_SECONDS: Final = 0.5
+"""How often a daemon that went away is asked again."""
 
 TIMEOUT: Final = httpx.Timeout(60.0, connect=5.0)
 
@@ -172,6 +175,17 @@ class Target:
                 raise DirectoryLocked(f"{self.data} is held by {running}, which takes no requests")
             time.sleep(0.05)
         return None
+
+    def wait(self) -> Connection:
+        """Wait until a daemon answers, however long that takes; return a connection to it."""
+        while True:
+            time.sleep(RETRY_SECONDS)
+            with suppress(UnreachableError, DirectoryLocked), ExitStack() as stack:
+                if connection := self.connect():
+                    stack.callback(connection.close)
+                    connection.get("/healthz")
+                    stack.pop_all()
+                    return connection
 
 
 def _way_to(running: Running) -> Connection | None:

@@ -70,6 +70,10 @@ class Session:
             hint="Start it (`chronicled serve`), or name it by --data, --socket or --url.",
         )
 
+    def wait_for_daemon(self) -> Connection:
+        """Wait until the daemon can be reached again; return a new connection to it."""
+        return self._stack.enter_context(self.target.wait())
+
     def reader(self) -> Reader:
         """Return the daemon; where none runs, the data directory itself, read-only."""
         if connection := self.connect():

@@ -1,0 +1,116 @@
+"""``chronicled events``: the log itself, as it is and as it grows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Any, Final
+
+import orjson
+import typer
+
+from daemon.cli.connection import Reader, UnreachableError
+from daemon.cli.listing import LimitOption, SinceOption, UntilOption, given, show_list
+from daemon.cli.output import Column, column, notice, plain, print_json_lines, print_line
+from daemon.cli.session import Session, with_session
+
+app = typer.Typer(help="Events: list what is in the log, follow what comes.", no_args_is_help=True)
+
+PAGE_MAX: Final = 1000
+StreamOption = Annotated[str | None, typer.Option(help="The stream: category/subject.")]
+TypeOption = Annotated[
+    list[str] | None, typer.Option("--type", help="An event type; may be repeated.")
+]
+SourceOption = Annotated[str | None, typer.Option(help="The source of the events.")]
+CorrelationOption = Annotated[str | None, typer.Option(help="Their correlationid.")]
+
+LIST_COLUMNS = (
+    column("position", right=True, whole=True),
+    column("time", whole=True),
+    column("type", whole=True),
+    column("subject"),
+    column("version", right=True),
+    Column("data", lambda event: event.get("data") or None),
+)
+
+
+@app.command("list")
+@with_session
+def list_events(
+    session: Session,
+    stream: StreamOption = None,
+    type_: TypeOption = None,
+    source: SourceOption = None,
+    correlation: CorrelationOption = None,
+    after: Annotated[int | None, typer.Option(help="After this position.")] = None,
+    before: Annotated[int | None, typer.Option(help="Before this position.")] = None,
+    since: SinceOption = None,
+    until: UntilOption = None,
+    order: Annotated[str, typer.Option(help="asc or desc, by position.")] = "asc",
+    limit: LimitOption = 50,
+) -> None:
+    """List events by position; `--since` and `--until` are about their `time`."""
+    params = given(
+        stream=stream,
+        type=type_,
+        source=source,
+        correlation=correlation,
+        after=after,
+        before=before,
+        since=since,
+        until=until,
+        order=order,
+    )
+    show_list(session, _read(session.reader(), params, limit), LIST_COLUMNS)
+
+
+def _read(reader: Reader, params: dict[str, Any], limit: int) -> dict[str, Any]:
+    """Return up to ``limit`` events as one answer; the cursor of this list is a position."""
+    items: list[Any] = []
+    onward = "before" if params.get("order") == "desc" else "after"
+    while True:
+        page = reader.get("/api/events", {**params, "limit": min(limit - len(items), PAGE_MAX)})
+        items += page["items"]
+        if not page["next"] or len(items) >= limit:
+            return {**page, "items": items}
+        params = {**params, onward: page["next"]}
+
+
+@app.command("tail")
+@with_session
+def tail(
+    session: Session,
+    stream: StreamOption = None,
+    type_: TypeOption = None,
+    source: SourceOption = None,
+    correlation: CorrelationOption = None,
+    after: Annotated[
+        int | None, typer.Option(help="Start after this position; else with what comes.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="End after so many events.")] = None,
+) -> None:
+    """Follow the log: each event as it is recorded, also across a restart of the daemon."""
+    params = given(stream=stream, type=type_, source=source, correlation=correlation)
+    for shown, event in enumerate(_follow(session, params, after), 1):
+        if session.as_json:
+            print_json_lines([event])
+        else:
+            print_line("  ".join(plain(each.value(event)) for each in LIST_COLUMNS))
+        if shown == limit:
+            return
+
+
+def _follow(
+    session: Session, params: dict[str, Any], after: int | None
+) -> Iterator[dict[str, Any]]:
+    daemon = session.daemon("chronicled events tail")
+    if after is None:
+        after = daemon.get("/api/events", {"limit": 1})["as_of"]
+    last_id = str(after)
+    while True:
+        try:
+            for message in daemon.events("/api/events/stream", params, last_id=last_id):
+                last_id = message.id or last_id
+                yield orjson.loads(message.data)
+        except UnreachableError as error:
+            notice(f"{error.title}; waiting for it.")
+        daemon = session.wait_for_daemon()
