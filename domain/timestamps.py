@@ -60,6 +60,11 @@ def format_timestamp(moment: int) -> str:
     return text.isoformat(timespec="microseconds" if fraction else "seconds") + "Z"
 
 
+def format_optional(moment: int | None) -> str | None:
+    """Return RFC 3339 text, or None for a time that is not known."""
+    return None if moment is None else format_timestamp(moment)
+
+
 def is_missing(moment: int | None) -> bool:
     """Return whether a time says nothing: absent, or in year 1 (a producer's zero time)."""
     return moment is None or moment < _YEAR_2

@@ -1,0 +1,261 @@
+"""The attributes of a CloudEvent on its way in: one decoded object to a `NewEvent`.
+
+What makes an attribute valid:
+
+* ``id``, ``source``, ``type`` and ``subject`` are there, are text, and are not empty. ``id`` and
+  ``subject`` may hold any character that a CloudEvents String may hold: no control characters
+  (U+0000 to U+001F, U+007F to U+009F), no surrogates, no noncharacters. They are compared code
+  point by code point: not trimmed, not normalised, and ``/`` has no meaning. A subject is bounded
+  in UTF-8 bytes, an id by the size of the event alone.
+* ``source`` is a URI-reference; all that is checked is that it is printable and has no space.
+* ``time`` is RFC 3339 with an offset, or not there; year 1 says the same as not there.
+* An extension's name is made of lower-case ASCII letters and digits, its value is text, an
+  integer or a boolean; it is kept as given. The four that have a meaning here are text, and
+  ``expectedversion`` is a count, as a number or as text.
+* ``null`` says the same as an attribute that is not there.
+"""
+
+from __future__ import annotations
+
+import re
+from base64 import b64decode
+from collections.abc import Mapping
+from typing import Any, Final
+
+import orjson
+
+from domain.catalog import EventType, find_type, unknown_type
+from domain.errors import Fault, ReservedType, TooLarge
+from domain.events import ExtensionValue, NewEvent
+from domain.faults import escape, payload_faults
+from domain.limits import Limits
+from domain.payloads.base import INTEGER_MAX
+from domain.suggest import shorten
+from domain.timestamps import is_missing, parse_timestamp
+
+SPECVERSION: Final = "1.0"
+
+_NOT_EXTENSIONS: Final = frozenset(
+    {
+        *("specversion", "id", "source", "type", "subject", "time", "datacontenttype", "data"),
+        *("data_base64", "expectedversion", "position", "version", "recordedtime"),
+    }
+)
+_TEXT_EXTENSIONS: Final = frozenset(("correlationid", "causationid", "traceparent", "actor"))
+_EXTENSION_NAME: Final = re.compile(r"[a-z0-9]+")
+_DIGITS: Final = re.compile(r"[0-9]{1,19}")
+_JSON_TYPE: Final = re.compile(r"[^/;\s]+/([^/;\s]+\+)?json\s*(;.*)?", re.IGNORECASE | re.DOTALL)
+
+_PLANE_ENDS: Final = "".join(
+    chr(plane << 16 | end) for plane in range(17) for end in (0xFFFE, 0xFFFF)
+)
+_FORBIDDEN: Final = re.compile(f"[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef{_PLANE_ENDS}]")
+
+_UTF8_MAX: Final = 4
+"""Bytes that one character has in UTF-8, at most."""
+
+
+def read_event(obj: object, limits: Limits, faults: list[Fault]) -> NewEvent | None:
+    """Return the event of one decoded object, or None after adding every fault it has."""
+    if not isinstance(obj, dict):
+        faults.append(Fault("an event has to be a JSON object"))
+        return None
+    if obj.get("specversion") != SPECVERSION:
+        faults.append(Fault(f"specversion has to be {SPECVERSION!r}", pointer="/specversion"))
+    id_ = _text(obj, "id", faults)
+    source = _source(obj, faults)
+    subject = _subject(obj, limits, faults)
+    entry = _client_type(obj, faults)
+    time = _time(obj, faults)
+    expected_version = _expected_version(obj, faults)
+    extensions = None if _NOT_EXTENSIONS.issuperset(obj) else _extensions(obj, faults)
+    payload = _payload(obj, faults)
+    data = _encode(payload, faults)
+    texts = (id_, source, subject)
+    if data and entry is not None and _is_within_size(data, texts, extensions, limits, faults):
+        faults += payload_faults(entry.model, payload)
+    if faults or entry is None:
+        return None
+    return NewEvent(
+        entry.name,
+        subject,
+        source,
+        id_,
+        data,
+        time,
+        extensions,
+        expected_version,
+        entry.class_version,
+    )
+
+
+def is_json_type(media_type: object) -> bool:
+    """Return whether a content type is JSON; one that is not given is."""
+    return media_type in (None, "application/json") or (
+        isinstance(media_type, str) and _JSON_TYPE.fullmatch(media_type) is not None
+    )
+
+
+def not_json_type(media_type: object) -> Fault:
+    """Return the fault of a content type that is not JSON."""
+    return Fault(f"not a JSON content type: {shorten(str(media_type))}", pointer="/datacontenttype")
+
+
+def _text(obj: Mapping[str, Any], name: str, faults: list[Fault]) -> str:
+    """Return a required attribute, or empty text after adding its fault."""
+    value = obj.get(name)
+    if isinstance(value, str) and value and not _has_forbidden(value):
+        return value
+    if value is None:
+        detail = f"{name} is missing"
+    elif not isinstance(value, str):
+        detail = f"{name} has to be text"
+    else:
+        detail = _forbidden(name) if value else f"{name} is empty"
+    faults.append(Fault(detail, pointer=f"/{name}"))
+    return ""
+
+
+def _has_forbidden(text: str) -> bool:
+    return not text.isprintable() and _FORBIDDEN.search(text) is not None
+
+
+def _forbidden(name: str) -> str:
+    return f"{name} holds a control character, a surrogate or a noncharacter"
+
+
+def _source(obj: Mapping[str, Any], faults: list[Fault]) -> str:
+    source = _text(obj, "source", faults)
+    if " " in source or not source.isprintable():
+        faults.append(Fault("source has to be a URI-reference", pointer="/source"))
+    return source
+
+
+def _subject(obj: Mapping[str, Any], limits: Limits, faults: list[Fault]) -> str:
+    subject = _text(obj, "subject", faults)
+    if len(subject) * _UTF8_MAX > limits.subject_bytes:
+        size = len(subject.encode())
+        if size > limits.subject_bytes:
+            detail = f"subject has {size} bytes; at most {limits.subject_bytes} are taken"
+            faults.append(Fault(detail, pointer="/subject", code="too_long"))
+    return subject
+
+
+def _client_type(obj: Mapping[str, Any], faults: list[Fault]) -> EventType | None:
+    name = _text(obj, "type", faults)
+    entry = find_type(name)
+    if entry is None:
+        if name:
+            faults.append(unknown_type(name))
+    elif not entry.client:
+        detail = f"{name} is recorded by the daemon alone"
+        faults.append(Fault(detail, pointer="/type", code=ReservedType.code))
+    return entry
+
+
+def _time(obj: Mapping[str, Any], faults: list[Fault]) -> int | None:
+    value = obj.get("time")
+    if value is None:
+        return None
+    try:
+        moment = parse_timestamp(value)
+    except TypeError:
+        faults.append(Fault("time has to be text", pointer="/time"))
+    except ValueError as error:
+        faults.append(Fault(f"time is not valid: {error}", pointer="/time"))
+    else:
+        return None if is_missing(moment) else moment
+    return None
+
+
+def _expected_version(obj: Mapping[str, Any], faults: list[Fault]) -> int | None:
+    value = obj.get("expectedversion")
+    if value is None:
+        return None
+    if isinstance(value, str) and _DIGITS.fullmatch(value):
+        value = int(value)
+    if type(value) is int and 0 <= value <= INTEGER_MAX:
+        return value
+    detail = "expectedversion has to be the number of a version, or 0 for a new stream"
+    faults.append(Fault(detail, pointer="/expectedversion"))
+    return None
+
+
+def _extensions(obj: Mapping[Any, Any], faults: list[Fault]) -> dict[str, ExtensionValue]:
+    extensions: dict[str, ExtensionValue] = {}
+    for name, value in obj.items():
+        if value is None or name in _NOT_EXTENSIONS:
+            continue
+        detail = _extension_fault(name, value)
+        if detail is None:
+            extensions[name] = value
+        else:
+            faults.append(Fault(detail, pointer=f"/{escape(str(name))}"))
+    return extensions
+
+
+def _extension_fault(name: object, value: object) -> str | None:
+    if not isinstance(name, str) or _EXTENSION_NAME.fullmatch(name) is None:
+        return f"unknown attribute {shorten(str(name))}; an extension is named [a-z0-9]+"
+    if isinstance(value, str):
+        return _forbidden(name) if _has_forbidden(value) else None
+    if name in _TEXT_EXTENSIONS:
+        return f"{name} has to be text"
+    if isinstance(value, int) and -INTEGER_MAX <= value <= INTEGER_MAX:
+        return None
+    return f"{shorten(name)} has to be text, an integer or a boolean"
+
+
+def _payload(obj: Mapping[str, Any], faults: list[Fault]) -> dict[str, Any] | None:
+    """Return the decoded ``data``, ``{}`` where there is none, or None after adding its fault."""
+    media_type = obj.get("datacontenttype")
+    if not is_json_type(media_type):
+        faults.append(not_json_type(media_type))
+        return None
+    payload, encoded = obj.get("data"), obj.get("data_base64")
+    if encoded is not None:
+        if payload is not None:
+            faults.append(Fault("data and data_base64 exclude each other", pointer="/data_base64"))
+            return None
+        try:
+            payload = orjson.loads(b64decode(encoded, validate=True))
+        except (TypeError, ValueError) as error:
+            faults.append(Fault(f"not JSON in base64: {error}", pointer="/data_base64"))
+            return None
+    if payload is None:
+        return {}
+    if isinstance(payload, dict):
+        return payload
+    faults.append(Fault("data has to be a JSON object", pointer="/data"))
+    return None
+
+
+def _encode(payload: dict[str, Any] | None, faults: list[Fault]) -> bytes:
+    """Return the bytes to store, or none at all after adding why."""
+    if payload is None:
+        return b""
+    try:
+        return orjson.dumps(payload)
+    except TypeError as error:
+        faults.append(Fault(f"data cannot be stored as JSON: {error}", pointer="/data"))
+        return b""
+
+
+def _is_within_size(
+    data: bytes,
+    texts: tuple[str, ...],
+    extensions: Mapping[str, ExtensionValue] | None,
+    limits: Limits,
+    faults: list[Fault],
+) -> bool:
+    """Return whether the event is within its limit; adds the fault where it is not."""
+    if extensions:
+        texts += tuple(f"{name}{value}" for name, value in extensions.items())
+    if len(data) + _UTF8_MAX * sum(map(len, texts)) <= limits.event_bytes:
+        return True
+    size = len(data) + sum(len(text.encode()) for text in texts)
+    if size <= limits.event_bytes:
+        return True
+    detail = f"the event has {size} bytes; at most {limits.event_bytes} are taken"
+    faults.append(Fault(detail, code=TooLarge.code))
+    return False

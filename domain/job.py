@@ -1,0 +1,342 @@
+"""The state of a job, folded from its events."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from operator import attrgetter
+from typing import Any, Final, NamedTuple
+
+from domain.clock import Clock, claim, effective_time, is_skewed, newer_fields
+from domain.events import ExtensionValue, RecordedEvent
+from domain.timestamps import MICROSECONDS, SKEW_LIMIT, format_optional, format_timestamp
+
+
+class JobStatus(StrEnum):
+    """Where a job is in its life; the producer's own word is in ``native_status``."""
+
+    SUBMITTED = "submitted"
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    INTERRUPTED = "interrupted"
+    LOST = "lost"
+
+
+RANKS: Final[Mapping[str, int]] = {
+    JobStatus.SUBMITTED: 0,
+    JobStatus.QUEUED: 1,
+    JobStatus.RUNNING: 2,
+    JobStatus.SUCCEEDED: 3,
+    JobStatus.FAILED: 3,
+    JobStatus.CANCELLED: 3,
+    JobStatus.INTERRUPTED: 3,
+    JobStatus.LOST: 3,
+}
+"""The rank of each status: of two transitions at one time, the greater rank is the later one."""
+
+TERMINAL: Final = frozenset(status for status, rank in RANKS.items() if rank == 3)
+"""The statuses of a job that ended."""
+
+_WITH_ERROR: Final = TERMINAL - {JobStatus.SUCCEEDED}
+
+_STATUS_OF: Final[Mapping[str, JobStatus]] = {
+    "job.submitted": JobStatus.SUBMITTED,
+    "job.queued": JobStatus.QUEUED,
+    "job.started": JobStatus.RUNNING,
+    "job.succeeded": JobStatus.SUCCEEDED,
+    "job.failed": JobStatus.FAILED,
+    "job.cancelled": JobStatus.CANCELLED,
+    "job.interrupted": JobStatus.INTERRUPTED,
+    "job.lost": JobStatus.LOST,
+}
+
+_RANK_OF: Final[Mapping[str, int]] = {
+    type_: RANKS[status] for type_, status in _STATUS_OF.items()
+} | {"job.progressed": RANKS[JobStatus.RUNNING]}
+
+
+class Transition(NamedTuple):
+    """A change of status that an event reports; ordered by (time, rank, position)."""
+
+    time: int
+    rank: int
+    position: int
+    status: JobStatus
+    skewed: bool
+
+
+@dataclass(slots=True)
+class JobState:
+    """A job as the events up to ``last_position`` tell it; plain values, times in microseconds.
+
+    ``first_position`` and ``last_position`` are those of its first and last event in log order.
+    ``status_time`` is the time of the event that gave the status, None while no event did.
+    ``submitted_known`` says that ``submitted`` is the time of a ``job.submitted``. ``clock`` says
+    which event each descriptive field is from; it is JSON as it stands.
+    """
+
+    id: str
+    first_position: int
+    submitted: int
+    updated: int
+    last_position: int = 0
+    events: int = 0
+    status: JobStatus = JobStatus.SUBMITTED
+    status_time: int | None = None
+    submitted_known: bool = False
+    started: int | None = None
+    kind: str | None = None
+    name: str | None = None
+    owner: str | None = None
+    queue: str | None = None
+    priority: int | None = None
+    workflow: str | None = None
+    phase: str | None = None
+    parent: str | None = None
+    correlation: str | None = None
+    native_status: str | None = None
+    stage: str | None = None
+    progress: float | None = None
+    attempt: int = 1
+    attempts: int = 1
+    worker: str | None = None
+    params: Mapping[str, Any] | None = None
+    input: Any = None
+    result: Any = None
+    message: str | None = None
+    warning: str | None = None
+    error: Mapping[str, Any] | None = None
+    next: str | None = None
+    links: list[list[str | None]] = field(default_factory=list)
+    pinned: bool = False
+    pinned_time: int | None = None
+    archived_time: int | None = None
+    clock: Clock = field(default_factory=list)
+
+    @property
+    def ended(self) -> int | None:
+        """When the job ended; None while it has not."""
+        return self.status_time if self.status in TERMINAL else None
+
+    @property
+    def shown_error(self) -> Mapping[str, Any] | None:
+        """The error, while the job has not got over it."""
+        return self.error if self.status in _WITH_ERROR else None
+
+    @property
+    def queue_seconds(self) -> float | None:
+        """How long the job waited; None when not known, or when its times contradict."""
+        return _seconds(self.submitted, self.started)
+
+    @property
+    def run_seconds(self) -> float | None:
+        """How long the job ran; None when not known, or when its times contradict."""
+        return _seconds(self.started, self.ended)
+
+
+def _seconds(start: int | None, end: int | None) -> float | None:
+    if start is None or end is None or end < start:
+        return None
+    return (end - start) / MICROSECONDS
+
+
+_FIELDS: Final = (
+    "kind", "name", "owner", "queue", "priority", "workflow", "phase", "parent", "correlation",
+    "native_status", "stage", "progress", "attempt", "worker", "params", "input", "result",
+    "message", "warning", "error", "next", "pinned",
+)  # fmt: skip
+"""The fields that follow the greatest event that set them; the place of each is its bit in a clock.
+
+A stored clock holds these bits: append new fields only, and raise the version of what stores them.
+"""
+
+_BIT_OF: Final[Mapping[str, int]] = {name: 1 << place for place, name in enumerate(_FIELDS)}
+_CORRELATION: Final = _BIT_OF["correlation"]
+_PINNED: Final = _BIT_OF["pinned"]
+
+_DESCRIBES: Final = frozenset((*_RANK_OF, "job.retried"))
+"""The event types whose payload describes the job itself."""
+
+_TARGETS: Final[Mapping[str, tuple[str, int]]] = {
+    name: (name, bit)
+    for name, bit in _BIT_OF.items()
+    if name not in ("correlation", "progress", "pinned")
+} | {
+    "fraction": ("progress", _BIT_OF["progress"]),
+    "reason": ("message", _BIT_OF["message"]),
+}
+"""Field of a payload to field of the job; why a job waits or stopped is its message."""
+
+
+def transition_of(event: RecordedEvent) -> Transition | None:
+    """Return the change of status that the event reports, if it does."""
+    status = _STATUS_OF.get(event.type)
+    if status is None:
+        return None
+    return Transition(
+        effective_time(event), RANKS[status], event.position, status, is_skewed(event)
+    )
+
+
+def fold_job(state: JobState | None, events: Iterable[RecordedEvent]) -> JobState:
+    """Return the job after more of its events, in log order; ``state`` is left as it is.
+
+    What was folded already (up to ``last_position``) is skipped, so a repeat changes nothing.
+    """
+    folded = None if state is None else JobState(*_values(state))
+    for event in events:
+        folded = advance_job(folded, event)
+    if folded is None:
+        raise ValueError("a job has at least one event")
+    return folded
+
+
+_values = attrgetter(*JobState.__dataclass_fields__)
+
+
+def advance_job(state: JobState | None, event: RecordedEvent) -> JobState:
+    """Take a job on by its next event in log order: changes ``state`` itself, or makes the first.
+
+    This is the step of `fold_job` for a caller that owns the state and looks at each event.
+    """
+    position, stream, _, type_, time, recorded, _, _, _, payload, extensions, _ = event
+    time = min(time, recorded + SKEW_LIMIT)
+    if state is None:
+        state = JobState(stream.partition("/")[2], position, time, time)
+    elif position <= state.last_position:
+        return state
+    state.last_position = position
+    state.events += 1
+    if time > state.updated:
+        state.updated = time
+    if time < state.submitted and not state.submitted_known:
+        state.submitted = time
+    status = _STATUS_OF.get(type_)
+    if status is not None:
+        _move(state, status, time)
+    if type_ in _DESCRIBES:
+        _describe(state, time, _RANK_OF.get(type_, 0), payload, extensions)
+    else:
+        _note(state, type_, time, payload, extensions)
+    return state
+
+
+def _move(state: JobState, status: JobStatus, time: int) -> None:
+    """Apply a transition: the times of its own, and the status where none is greater."""
+    if status is JobStatus.SUBMITTED:
+        state.submitted = min(time, state.submitted) if state.submitted_known else time
+        state.submitted_known = True
+    elif status is JobStatus.RUNNING and (state.started is None or time > state.started):
+        state.started = time
+    if not _is_passed(state, status, time):
+        state.status = status
+        state.status_time = time
+
+
+def _is_passed(state: JobState, status: JobStatus, time: int) -> bool:
+    then = state.status_time
+    if then is None or time > then:
+        return False
+    return time < then or RANKS[status] < RANKS[state.status]
+
+
+def is_late(state: JobState, transition: Transition) -> bool:
+    """Return whether a transition that comes after this state does not move the status."""
+    return _is_passed(state, transition.status, transition.time)
+
+
+def _describe(
+    state: JobState,
+    time: int,
+    rank: int,
+    payload: Mapping[str, Any],
+    extensions: Mapping[str, ExtensionValue],
+) -> None:
+    """Take over the fields that the event sets and no greater event has set."""
+    clock = state.clock
+    newer = newer_fields(clock, time, rank) if clock and clock[-1][0] >= time else 0
+    fields = 0
+    for name, value in payload.items():
+        target = _TARGETS.get(name)
+        if target is not None and value is not None and not target[1] & newer:
+            setattr(state, target[0], value)
+            fields |= target[1]
+    correlation = extensions.get("correlationid")
+    if correlation is not None and not newer & _CORRELATION:
+        state.correlation = str(correlation)
+        fields |= _CORRELATION
+    if fields:
+        state.clock = claim(clock, time, rank, fields)
+    attempt = payload.get("attempt")
+    if attempt is not None and attempt > state.attempts:
+        state.attempts = attempt
+
+
+def _note(
+    state: JobState,
+    type_: str,
+    time: int,
+    payload: Mapping[str, Any],
+    extensions: Mapping[str, ExtensionValue],
+) -> None:
+    """Apply an event that says something about the job without describing its work."""
+    _describe(state, time, 0, {}, extensions)
+    if type_ == "job.linked":
+        link = [payload["to"], payload.get("role")]
+        if link not in state.links:
+            state.links = sorted([*state.links, link], key=lambda one: (one[0], one[1] or ""))
+    elif type_ == "job.archived":
+        state.archived_time = max(time, state.archived_time or time)
+    elif type_ in ("job.pinned", "job.unpinned") and not (
+        newer_fields(state.clock, time, 0) & _PINNED
+    ):
+        state.pinned = type_ == "job.pinned"
+        state.pinned_time = time if state.pinned else None
+        state.clock = claim(state.clock, time, 0, _PINNED)
+
+
+def job_view(state: JobState) -> dict[str, Any]:
+    """Return the job as the HTTP interface shows it."""
+    return {
+        "id": state.id,
+        "kind": state.kind,
+        "name": state.name,
+        "owner": state.owner,
+        "queue": state.queue,
+        "priority": state.priority,
+        "workflow": state.workflow,
+        "phase": state.phase,
+        "parent": state.parent,
+        "correlation": state.correlation,
+        "status": state.status,
+        "native_status": state.native_status,
+        "stage": state.stage,
+        "progress": state.progress,
+        "attempt": state.attempt,
+        "attempts": state.attempts,
+        "worker": state.worker,
+        "params": state.params,
+        "input": state.input,
+        "result": state.result,
+        "message": state.message,
+        "warning": state.warning,
+        "error": state.shown_error,
+        "next": state.next,
+        "links": [{"to": to, "role": role} for to, role in state.links],
+        "submitted": format_timestamp(state.submitted),
+        "started": format_optional(state.started),
+        "ended": format_optional(state.ended),
+        "updated": format_timestamp(state.updated),
+        "queue_seconds": state.queue_seconds,
+        "run_seconds": state.run_seconds,
+        "last_position": state.last_position,
+        "events": state.events,
+        "pinned": state.pinned,
+        "pinned_time": format_optional(state.pinned_time),
+        "archived": state.archived_time is not None,
+        "archived_time": format_optional(state.archived_time),
+    }

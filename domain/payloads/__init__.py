@@ -1,0 +1,1 @@
+"""The models of ``data``, one module a category; `domain.catalog` has them all by event type."""

@@ -1,0 +1,50 @@
+"""What every payload model has in common."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Final, TypeAlias
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from domain.timestamps import parse_timestamp
+
+INTEGER_MAX: Final = 2**63 - 1
+"""The greatest integer that SQLite, and so the log, holds."""
+
+
+def example(**fields: Any) -> ConfigDict:
+    """Return a model configuration that carries one example of the payload."""
+    return ConfigDict(json_schema_extra={"examples": [fields]})
+
+
+def _check_timestamp(text: str) -> str:
+    parse_timestamp(text)
+    return text
+
+
+Count: TypeAlias = Annotated[int, Field(ge=0, le=INTEGER_MAX)]
+Integer: TypeAlias = Annotated[int, Field(ge=-INTEGER_MAX, le=INTEGER_MAX)]
+Timestamp: TypeAlias = Annotated[str, AfterValidator(_check_timestamp)]
+Sha256: TypeAlias = Annotated[str, Field(pattern=r"^[0-9a-fA-F]{64}$")]
+JsonObject: TypeAlias = dict[str, Any]
+
+
+class Payload(BaseModel):
+    """The ``data`` of one event type.
+
+    Fields are checked strictly (no text for a number, no boolean for an integer), unknown ones are
+    refused, and ``null`` says the same as a field that is not there. Text is bounded by the size
+    limit of the event alone.
+
+    A type whose fields change their meaning raises ``class_version`` and gets a static method
+    ``upcast_v1_v2(payload) -> payload`` for what the log already holds.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    event_type: ClassVar[str]
+    class_version: ClassVar[int] = 1
+
+    extra: JsonObject | None = Field(
+        default=None, description="Whatever the model has no field for."
+    )
