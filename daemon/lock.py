@@ -18,7 +18,7 @@ from typing import Final, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from domain.errors import DirectoryLocked
+from domain.errors import DirectoryLocked, StorageFailed
 
 LOCK_FILE: Final = "chronicled.lock"
 LOG_FILE: Final = "log.db"
@@ -63,13 +63,17 @@ class DataDirectory:
 
         Raises:
             DirectoryLocked: another process holds it; the message names that process.
-            OSError: the directory cannot be made, or its lock file cannot be opened.
+            StorageFailed: the directory cannot be made, or its lock file cannot be opened.
 
         """
         directory = Path(path).absolute()
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         # Opened for reading only, which is all a flock needs, so that it works on a read-only disk.
-        descriptor = os.open(directory / LOCK_FILE, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        flags = os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC
+        try:
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            descriptor = os.open(directory / LOCK_FILE, flags, 0o600)
+        except OSError as error:
+            raise StorageFailed(f"{directory} cannot be used: {error.strerror}") from error
         if not _lock(descriptor):
             holder = _read(descriptor)
             os.close(descriptor)

@@ -205,3 +205,12 @@ def test_limits_and_bounds_carry_the_settings() -> None:
 def test_every_section_says_what_it_is_for() -> None:
     """The sections' own documentation is there for `config show`."""
     assert all(model.__doc__ for model in SECTIONS.values())
+
+
+def test_the_documented_defaults_are_the_real_ones(repository: Path) -> None:
+    """Each row of docs/configuration.md has the default that the program has."""
+    page = (repository / "docs" / "configuration.md").read_text()
+    for key, value in DEFAULTS.items():
+        name = key.partition(".")[2]
+        default = "see above" if name == "socket" else f"`{value}`"
+        assert f"| `{name}` | {default} |" in page

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from daemon.lock import DataDirectory, Running, find_daemon
-from domain.errors import DirectoryLocked
+from domain.errors import DirectoryLocked, StorageFailed
 
 HOLD = """
 import sys
@@ -110,3 +110,10 @@ def test_nobody_holds_what_is_not_there(tmp_path: Path) -> None:
     assert find_daemon(tmp_path) is None
     assert find_daemon(tmp_path / "missing") is None
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    """A path through a file is no data directory, and the error says so."""
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageFailed, match="file/data cannot be used: Not a directory"):
+        DataDirectory.acquire(tmp_path / "file" / "data")

@@ -1,0 +1,83 @@
+"""uvicorn as this daemon runs it: on sockets that are bound already, under its own life cycle."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Iterator
+from typing import Final
+
+import uvicorn
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from daemon.api.problems import problem_response
+from domain.errors import ChronicledError, NotReady
+
+ANSWER_SECONDS: Final = 5
+"""How long requests at work may take to end when the daemon stops."""
+IDLE_SECONDS: Final = 60
+"""How long a connection without a request is kept."""
+
+
+class Server(uvicorn.Server):
+    """One HTTP server; ``stop`` ends it, signals are the daemon's business."""
+
+    def __init__(self, app: ASGIApp, sockets: tuple[socket.socket, ...]) -> None:
+        config = uvicorn.Config(
+            app,
+            http="httptools",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_keep_alive=IDLE_SECONDS,
+            timeout_graceful_shutdown=ANSWER_SECONDS,
+        )
+        super().__init__(config)
+        self._sockets = list(sockets)
+        self._listening = asyncio.Event()
+        self.task = asyncio.create_task(self.serve(self._sockets))
+
+    async def listening(self) -> None:
+        """Wait until requests are taken; if the server fails before, raise what it failed of."""
+        waiting = asyncio.create_task(self._listening.wait())
+        await asyncio.wait({waiting, self.task}, return_when=asyncio.FIRST_COMPLETED)
+        if self.task.done():
+            waiting.cancel()
+            self.task.result()
+
+    async def stop(self) -> None:
+        """Take no more requests, let those at work end, and close the sockets."""
+        self.should_exit = True
+        await asyncio.wait({self.task})
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, and say so."""
+        await super().startup(sockets)
+        self._listening.set()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave the signals alone."""
+        yield
+
+
+class ClosedDoor:
+    """What answers while the disk keeps the daemon from opening its log: alive, but not ready."""
+
+    def __init__(self, error: ChronicledError) -> None:
+        self.error = error
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer 200 to the question for life, 503 to everything else."""
+        if scope["path"] == "/healthz":
+            await JSONResponse({"status": "alive"})(scope, receive, send)
+            return
+        reason = NotReady(
+            f"The daemon cannot open its log: {self.error.detail}", hint=self.error.operator_hint
+        )
+        await problem_response(reason)(scope, receive, send)

@@ -1,0 +1,343 @@
+"""The bootstrap: makes every part of the daemon, and starts and stops them in order.
+
+Start: lock the directory, bind the sockets, open the log and verify its tail, open the views, start
+the writer, take requests, say READY; the projections catch up behind. Stop: refuse new events, end
+the streams, answer what is at work, commit what is queued, checkpoint, let the lock go.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import logging
+import os
+import shlex
+import signal
+import threading
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from typing import Any, Final, Self, TypeVar
+
+import uvloop
+
+from daemon import logs
+from daemon.api.app import create_app
+from daemon.api.context import Context
+from daemon.config import Config
+from daemon.eventlog.log import EventLog
+from daemon.lifecycle import Clock, ServiceThread, system_clock
+from daemon.listeners import Listeners, bind
+from daemon.lock import DataDirectory
+from daemon.notify import Notifier, inherited_sockets
+from daemon.server import ClosedDoor, Server
+from domain.errors import (
+    ChronicledError,
+    DiskFull,
+    LogDamaged,
+    NewerSchema,
+    QueueFull,
+    StorageFailed,
+)
+from projections.runner import ProjectionRunner
+from projections.views import Views
+
+STOP_SECONDS: Final = 40.0
+"""After which a stop is given up and the process ends; what was acknowledged is on disk anyway."""
+
+_REPORT_SECONDS: Final = 1.0
+_EXTEND_SECONDS: Final = 5.0
+_EXTENSIONS_MAX: Final = 180
+_RETRY_SECONDS_MAX: Final = 30.0
+_BUSY_SECONDS: Final = 0.1
+
+T = TypeVar("T")
+_logger = logging.getLogger(__name__)
+
+
+def serve(config: Config) -> int:
+    """Run the daemon until it is told to stop; return the exit code of the process."""
+    os.umask(0o077)
+    logs.configure(config.logging.level, config.logging.format)
+    try:
+        with DataDirectory.acquire(config.data) as directory:
+            daemon = Daemon(config, directory)
+            try:
+                with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                    return runner.run(daemon.run())
+            finally:
+                daemon.deadline.cancel()
+    except ChronicledError as error:
+        _logger.error(error.detail, extra={"code": error.code, "hint": _hint(error, config)})  # noqa: TRY400
+        return error.exit_code
+
+
+def _hint(error: ChronicledError, config: Config) -> str:
+    """Return what the operator can do, with the very directory in the command to run."""
+    if isinstance(error, LogDamaged) and not isinstance(error, NewerSchema):
+        directory = shlex.quote(str(config.data))
+        return f"Keep the files. What is damaged: chronicled verify --data {directory}"
+    return error.operator_hint
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The parts that work on the data directory, wired together."""
+
+    log: EventLog
+    runner: ProjectionRunner
+    views: Views
+    context: Context
+    projector: ServiceThread
+
+    @classmethod
+    def open(cls, config: Config, directory: DataDirectory, clock: Clock) -> Self:
+        """Open the log and the views, and verify the log's tail.
+
+        Raises:
+            LogDamaged: the log does not hold what it held.
+            StorageFailed, DiskFull: the disk refuses.
+
+        """
+        with contextlib.ExitStack() as undo:
+            log = EventLog.open(
+                directory.log_path,
+                clock=clock,
+                synchronous=config.log.synchronous,
+                bounds=config.bounds,
+            )
+            undo.callback(log.close)
+            log.verify_tail()
+            runner = ProjectionRunner(
+                directory.views_path,
+                log,
+                batch_events=config.views.batch_events,
+                synchronous=config.views.synchronous,
+            )
+            undo.callback(runner.close)
+            views = Views(directory.views_path)
+            undo.callback(views.close)
+            context = Context(
+                log=log,
+                views=views,
+                runner=runner,
+                limits=config.limits,
+                clock=clock,
+                names=(config.address.host,),
+                read_threads=config.server.read_threads,
+                read_seconds_max=config.server.read_timeout_seconds,
+            )
+            undo.pop_all()
+        log.on_commit(lambda _: runner.wake())
+        return cls(log, runner, views, context, ServiceThread(runner, clock))
+
+    def start(self) -> None:
+        """Start the writer and the projections."""
+        self.log.start()
+        self.projector.start()
+
+    def close(self) -> None:
+        """Commit what is queued, stop the projections at the end of a batch, close every file."""
+        self.context.close()
+        self.projector.stop()
+        self.views.close()
+        self.runner.close()
+        self.log.close()
+
+
+class Daemon:
+    """One daemon's life, from its locked directory to its end."""
+
+    def __init__(
+        self, config: Config, directory: DataDirectory, *, clock: Clock = system_clock
+    ) -> None:
+        self._config = config
+        self._directory = directory
+        self._clock = clock
+        self._notifier = Notifier()
+        self._stopping = asyncio.Event()
+        self._server: Server | None = None
+        self.deadline = threading.Timer(STOP_SECONDS, _give_up)
+        """Runs from the first signal on: a stop is bounded, whatever hangs."""
+        self.deadline.daemon = True
+
+    async def run(self) -> int:
+        """Start, serve until a signal comes, stop; return the exit code."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._signalled)
+        listeners = bind(self._config.address, self._config.server.socket, inherited_sockets())
+        try:
+            self._directory.announce(
+                url=listeners.url, socket=str(listeners.path), started=self._clock()
+            )
+            parts = await self._open(listeners)
+            if parts is None:
+                return 0
+            return await self._serve(parts, listeners)
+        finally:
+            listeners.close()
+
+    def _signalled(self) -> None:
+        if not self._stopping.is_set():
+            self._stopping.set()
+            self.deadline.start()
+        elif self._server is not None:
+            _logger.warning("signalled again: requests at work are cut off")
+            self._server.force_exit = True
+
+    # -- start ----------------------------------------------------------------------------------
+
+    async def _open(self, listeners: Listeners) -> Parts | None:
+        """Open the parts; while the disk refuses, answer "not ready" and try again.
+
+        Returns None when the daemon was told to stop before.
+        """
+        retry_seconds = 1.0
+        door: Server | None = None
+        try:
+            while not self._stopping.is_set():
+                self._notifier.status("opening the log")
+                try:
+                    parts = await self._patiently(
+                        asyncio.to_thread(Parts.open, self._config, self._directory, self._clock)
+                    )
+                except (StorageFailed, DiskFull) as error:
+                    _logger.warning(
+                        "the log cannot be opened; it is tried again",
+                        extra={"error": error.detail, "seconds": retry_seconds},
+                    )
+                    self._notifier.status(f"waiting for the disk: {error.detail}")
+                    if door is None:
+                        copies = tuple(bound.dup() for bound in listeners.sockets)
+                        door = Server(ClosedDoor(error), copies)
+                    with contextlib.suppress(TimeoutError):
+                        await self._patiently(
+                            asyncio.wait_for(self._stopping.wait(), retry_seconds)
+                        )
+                    retry_seconds = min(retry_seconds * 2, _RETRY_SECONDS_MAX)
+                else:
+                    return parts
+            return None
+        finally:
+            if door is not None:
+                await door.stop()
+
+    async def _patiently(self, work: Coroutine[Any, Any, T]) -> T:
+        """Wait for slow work, and ask the service manager for more time meanwhile; bounded."""
+        task = asyncio.ensure_future(work)
+        for _ in range(_EXTENSIONS_MAX):
+            done, _pending = await asyncio.wait({task}, timeout=_EXTEND_SECONDS)
+            if done:
+                break
+            self._notifier.extend_timeout(3 * _EXTEND_SECONDS)
+        return await task
+
+    async def _serve(self, parts: Parts, listeners: Listeners) -> int:
+        watchers: list[asyncio.Task[None]] = []
+        try:
+            parts.start()
+            await self._patiently(self._writer_answers(parts.log))
+            self._server = Server(create_app(parts.context), listeners.sockets)
+            await self._server.listening()
+            self._opened(parts, listeners)
+            watchers = [
+                asyncio.create_task(watch(parts)) for watch in (self._report, self._watch_writer)
+            ]
+            stopping = asyncio.create_task(self._stopping.wait())
+            await asyncio.wait({stopping, self._server.task}, return_when=asyncio.FIRST_COMPLETED)
+            stopping.cancel()
+        finally:
+            await self._stop(parts, watchers)
+        return 0 if self._stopping.is_set() else 1
+
+    def _opened(self, parts: Parts, listeners: Listeners) -> None:
+        # What is there now stays: the collector need not look at it ever again.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(100_000, 50, 100)
+        self._notifier.ready(_status(parts))
+        _logger.info(
+            "ready",
+            extra={
+                "url": listeners.url,
+                "socket": str(listeners.path),
+                "data": str(self._directory.path),
+                "position": parts.log.head(),
+            },
+        )
+
+    # -- while it runs --------------------------------------------------------------------------
+
+    async def _report(self, parts: Parts) -> None:
+        """Tell the service manager how the daemon stands, whenever that changes."""
+        said = ""
+        while True:
+            await asyncio.sleep(_REPORT_SECONDS)
+            status = _status(parts)
+            if status != said:
+                self._notifier.status(status)
+                said = status
+
+    async def _watch_writer(self, parts: Parts) -> None:
+        """Answer the watchdog for as long as the writer gets through transactions."""
+        if self._notifier.watchdog_seconds is None:
+            return
+        while True:
+            await self._writer_answers(parts.log)
+            self._notifier.alive()
+            await asyncio.sleep(self._notifier.watchdog_seconds / 2)
+
+    async def _writer_answers(self, log: EventLog) -> None:
+        """Return when the writer has gone through a transaction."""
+        loop = asyncio.get_running_loop()
+        answered = asyncio.Event()
+
+        def done() -> None:
+            loop.call_soon_threadsafe(answered.set)
+
+        position = log.head()
+        while True:
+            try:
+                log.ping(done)
+            except QueueFull:
+                # No room to ask; but a writer whose head moves is at work.
+                await asyncio.sleep(_BUSY_SECONDS)
+                if log.head() > position:
+                    return
+            else:
+                await answered.wait()
+                return
+
+    # -- stop -----------------------------------------------------------------------------------
+
+    async def _stop(self, parts: Parts, watchers: list[asyncio.Task[None]]) -> None:
+        _logger.info("stopping")
+        self._notifier.stopping()
+        for watcher in watchers:
+            watcher.cancel()
+        parts.context.drain()
+        if self._server is not None:
+            await self._server.stop()
+        await asyncio.to_thread(parts.close)
+        _logger.info("stopped", extra={"position": parts.log.head()})
+
+
+def _status(parts: Parts) -> str:
+    """Return in one line how the daemon stands."""
+    health = parts.log.health
+    if not health.ok:
+        return f"refusing events: {health.error}"
+    statuses = parts.runner.status()
+    failed = [each.name for each in statuses if each.state == "failed"]
+    if failed:
+        return f"ready; failed projections: {', '.join(failed)}"
+    if not parts.runner.caught_up:
+        position = min((each.built or each.position for each in statuses), default=0)
+        return f"ready; projections at {position} of {parts.log.head()}"
+    return "ready"
+
+
+def _give_up() -> None:
+    _logger.error("the stop took too long and is given up", extra={"seconds": STOP_SECONDS})
+    os._exit(1)
