@@ -1,0 +1,183 @@
+"""The docs fit the code: whatever a user can name is described, and the commands shown do run."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import click
+import event_reference
+import pytest
+import typer
+from daemon_process import DaemonProcess
+
+from daemon.cli.main import app
+from daemon.config import SECTIONS
+from domain.errors import ChronicledError
+
+RUN = re.compile(r"<!-- run -->\n```(?:sh|console)\n(.*?)```", re.DOTALL)
+LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
+PAGES = ("README.md", "CHANGELOG.md", "docs/*.md", "benchmarks/*.md", "daemon/**/*.md")
+
+
+def markdown_files(repository: Path) -> list[Path]:
+    """Return every page of the documentation."""
+    return [path for pattern in PAGES for path in sorted(repository.glob(pattern))]
+
+
+def missing(page: Path, names: Iterable[str]) -> list[str]:
+    """Return the names that do not stand on a page as code."""
+    text = page.read_text() if page.exists() else ""
+    return [name for name in names if not re.search(rf"`[^`\n]*{re.escape(name)}(?![\w-])", text)]
+
+
+def commands(command: click.Command, name: str) -> Iterator[tuple[str, click.Command]]:
+    """Yield every command below one, with its whole name."""
+    if not isinstance(command, click.Group):
+        yield name, command
+        return
+    for word, child in command.commands.items():
+        if not child.hidden:
+            yield from commands(child, f"{name} {word}")
+
+
+def errors(base: type[ChronicledError] = ChronicledError) -> Iterator[type[ChronicledError]]:
+    """Yield every class of error that has a code of its own."""
+    if "code" in vars(base):
+        yield base
+    for child in base.__subclasses__():
+        yield from errors(child)
+
+
+def test_every_setting_is_documented(repository: Path) -> None:
+    """Each section and key of the configuration stands in docs/configuration.md."""
+    names = [f"[{section}]" for section in SECTIONS]
+    names += [key for model in SECTIONS.values() for key in model.model_fields]
+    assert missing(repository / "docs" / "configuration.md", names) == []
+
+
+def test_every_command_is_documented(repository: Path) -> None:
+    """Each command stands in docs/cli.md with each of its options."""
+    page = repository / "docs" / "cli.md"
+    found = list(commands(typer.main.get_command(app), "chronicled"))
+    assert missing(page, [name for name, _ in found]) == []
+    options = {
+        option
+        for _, command in found
+        for parameter in command.params
+        for option in parameter.opts
+        if option.startswith("--")
+    }
+    assert missing(page, sorted(options)) == []
+
+
+def test_every_route_and_metric_is_documented(repository: Path, daemon: DaemonProcess) -> None:
+    """What a running daemon offers by HTTP stands in docs/http.md, its metrics in metrics.md."""
+    with daemon.client() as client:
+        paths = client.get("/openapi.json").json()["paths"]
+        exposition = client.get("/metrics").text
+    routes = [f"{method.upper()} {path}" for path in paths for method in paths[path]]
+    assert len(routes) > 20
+    assert missing(repository / "docs" / "http.md", routes) == []
+    metrics = re.findall(r"(?m)^# TYPE (chronicled_\w+)", exposition)
+    assert len(metrics) > 15
+    assert missing(repository / "docs" / "metrics.md", metrics) == []
+
+
+def test_every_event_type_is_documented(repository: Path) -> None:
+    """The reference of events is what the catalog says now (``make docs`` renews it)."""
+    page = (repository / "docs" / "events.md").read_text()
+    assert page == event_reference.page(page)
+
+
+def test_every_error_is_documented(repository: Path) -> None:
+    """Each stable error code stands in docs/http.md with its status."""
+    page = repository / "docs" / "http.md"
+    by_http = [error for error in errors() if error.exit_code == 1]
+    assert missing(page, [error.code for error in by_http]) == []
+    rows = [line for line in page.read_text().splitlines() if line.startswith("|")]
+    wrong = [
+        f"{error.code} {error.status}"
+        for error in by_http
+        if not any(f"`{error.code}`" in row and str(error.status) in row for row in rows)
+    ]
+    assert wrong == []
+
+
+def test_every_error_of_a_start_is_documented(repository: Path) -> None:
+    """Each error that ends a command stands in docs/cli.md or docs/operations.md."""
+    pages = [repository / "docs" / name for name in ("cli.md", "operations.md")]
+    codes = [error.code for error in errors() if error.exit_code > 1]
+    assert [code for code in codes if all(missing(page, [code]) for page in pages)] == []
+
+
+def test_every_dependency_has_its_reason(repository: Path) -> None:
+    """docs/dependencies.md has one row for each dependency, and no other rows."""
+    project = tomllib.loads((repository / "pyproject.toml").read_text())["project"]
+    wanted = project["dependencies"] + project["optional-dependencies"]["dev"]
+    page = (repository / "docs" / "dependencies.md").read_text()
+    rows = re.findall(r"(?m)^\| ([a-z][a-z0-9_-]+) \| \S", page)
+    names = [re.split(r"[><=,]", requirement)[0] for requirement in wanted]
+    assert sorted(set(rows) - {"package"}) == sorted(names)
+
+
+def anchors(page: Path) -> set[str]:
+    """Return the anchors that a reader of the page can jump to."""
+    headings = re.findall(r"(?m)^#+ (.*)$", page.read_text())
+    kept = (re.sub(r"[^\w\- ]", "", heading.lower()) for heading in headings)
+    return {heading.replace(" ", "-") for heading in kept}
+
+
+def test_links_lead_somewhere(repository: Path) -> None:
+    """Each link to a file of the project names one that is there, with its heading."""
+    dead = []
+    for page in markdown_files(repository):
+        for target in LINK.findall(page.read_text()):
+            if "://" in target:
+                continue
+            path, _, anchor = target.partition("#")
+            there = (page.parent / path).resolve() if path else page
+            if not there.exists() or (anchor and anchor not in anchors(there)):
+                dead.append(f"{page.relative_to(repository)}: {target}")
+    assert dead == []
+
+
+def test_the_index_has_every_page(repository: Path) -> None:
+    """docs/index.md links every page beside it."""
+    index = (repository / "docs" / "index.md").read_text()
+    pages = {path.name for path in (repository / "docs").glob("*.md")} - {"index.md"}
+    assert sorted(page for page in pages if f"]({page})" not in index) == []
+
+
+def shell_script(page: Path) -> str:
+    """Return the marked commands of a page; of a console session only what was typed."""
+    lines: list[str] = []
+    for block in RUN.findall(page.read_text()):
+        typed = re.findall(r"(?m)^\$ (.*(?:\\\n.*)*)$", block)
+        lines += typed or [block]
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/quickstart.md", "docs/cli.md", "docs/http.md"])
+def test_shown_commands_run(
+    name: str, repository: Path, tmp_path: Path, daemons: Callable[..., DaemonProcess]
+) -> None:
+    """The marked commands of a page run one after the other against a fresh daemon."""
+    script = shell_script(repository / name)
+    assert script, f"no block of {name} is marked with <!-- run -->"
+    daemon = daemons().start().wait_caught_up()
+    script = script.replace("http://127.0.0.1:8321", daemon.url)
+    (tmp_path / "daemon").symlink_to(repository / "daemon")
+    run = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", script],
+        cwd=tmp_path,
+        env={"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin", "LC_ALL": "C.UTF-8"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert run.returncode == 0, f"{script}\n{run.stdout}\n{run.stderr}"
