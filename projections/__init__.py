@@ -1,0 +1,1 @@
+"""What can be asked: each projection's tables, how events change them, and its queries."""

@@ -1,0 +1,416 @@
+"""Brings the projections up to the log, one bounded batch a step.
+
+Sets of tables at the same position share a lane: one page of events, read once, applied to each of
+them in one transaction with their new positions. Live tables come first, builds behind them. A
+lane's page ends where the next lane stands, so lanes that meet become one; a build that has reached
+its live tables (or the head of the log, when those stand still) takes their place.
+
+A projection that raises is rolled back alone, up to the very event it fails at; the others go on.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import apsw
+
+from domain.errors import ChronicledError, NotFound
+from domain.events import RecordedEvent
+from domain.suggest import did_you_mean
+from projections import store as storage
+from projections.registry import PROJECTIONS
+from projections.seam import Batch, Feed, Fold, Projection, ProjectionStatus
+from projections.store import Generation, Store, open_store, statuses
+
+BATCH_EVENTS: Final = 5_000
+"""How many events one transaction of the live tables takes, at the most."""
+BUILD_EVENTS: Final = 20_000
+"""The same for builds: larger, because rows that change often are then written once."""
+
+READ_EVENTS: Final = 1_000
+"""How many events are read from the log at once."""
+PAGE_BYTES: Final = 32 * 1024 * 1024
+"""No more is read for a transaction once the payloads of its events are this large."""
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass
+class _Member:
+    """A set of tables; without a fold when it is of another version than this program's."""
+
+    generation: Generation
+    fold: Fold | None
+
+    @property
+    def active(self) -> bool:
+        """Whether it goes on: it fits this program and has not failed."""
+        return self.fold is not None and self.generation.error is None
+
+
+class ProjectionRunner:
+    """Keeps ``views.db`` up to date with a log; a service driven by `step`.
+
+    `step` belongs to one thread at a time, everything else may be called from any.
+    """
+
+    name = "projections"
+
+    def __init__(
+        self,
+        path: Path,
+        feed: Feed,
+        projections: Sequence[Projection] = PROJECTIONS,
+        *,
+        batch_events: int = BATCH_EVENTS,
+        build_events: int = BUILD_EVENTS,
+        synchronous: str = "NORMAL",
+    ) -> None:
+        self.woken = threading.Event()
+        self._path = path
+        self._feed = feed
+        self._projections = {projection.name: projection for projection in projections}
+        self._batch_events = batch_events
+        self._build_events = build_events
+        self._synchronous = synchronous
+        self._store: Store | None = None
+        self._members: list[_Member] = []
+        self._distrusted = False
+        self._published = threading.Condition()
+        self._requested: set[str] = set()
+        self._status: list[ProjectionStatus] = []
+        self._caught_up = self._closed = False
+        self._head = 0
+        # Views of another log must be gone before the first reader comes; a disk that refuses now
+        # may not at the first step.
+        try:
+            self._opened()
+        except ChronicledError:
+            _logger.exception("the views cannot be opened yet")
+
+    # -- what others ask and say, on any thread ------------------------------------------------
+
+    def wake(self) -> None:
+        """Say that there may be new events."""
+        self.woken.set()
+
+    def status(self) -> list[ProjectionStatus]:
+        """Return how each projection stands, by name."""
+        with self._published:
+            return list(self._status)
+
+    @property
+    def caught_up(self) -> bool:
+        """Whether every projection that has not failed was at the head once since the start."""
+        return self._caught_up
+
+    def wait_for(
+        self, position: int, timeout_seconds: float, names: Iterable[str] | None = None
+    ) -> bool:
+        """Wait until the live tables of these projections (default: all) know a position.
+
+        A failed projection is not waited for; when all have failed the answer is False at once.
+        """
+        wanted = frozenset(self._projections if names is None else names)
+        with self._published:
+            self._published.wait_for(
+                lambda: self._closed or self._reached(position, wanted) is not None,
+                timeout_seconds,
+            )
+            return self._reached(position, wanted) is True
+
+    def _reached(self, position: int, names: frozenset[str]) -> bool | None:
+        """Whether the tables know a position; None while they may yet come to."""
+        known = [each for each in self._status if each.name in names]
+        able = [each for each in known if each.state != "failed"]
+        if known and not able:
+            return False
+        reached = all(each.state != "building" and each.position >= position for each in able)
+        return True if able and reached else None
+
+    def request_rebuild(self, name: str | None = None) -> None:
+        """Ask for a projection (default: all of them) to be built again from the log.
+
+        It is `rebuilding` in the status from now until the new tables are live. One that is being
+        built already goes on.
+
+        Raises:
+            NotFound: there is no such projection.
+
+        """
+        if name is not None and name not in self._projections:
+            hint = did_you_mean(name, self._projections)
+            raise NotFound(f"there is no projection {name!r}; {hint}")
+        with self._published:
+            self._requested |= {name} if name else set(self._projections)
+        self._publish()
+        self.wake()
+
+    def distrust(self) -> None:
+        """Say that a reader found the file damaged: the next step moves it away and rebuilds."""
+        self._distrusted = True
+        self.wake()
+
+    def close(self) -> None:
+        """Close the file; call it when no thread runs `step` any more."""
+        with self._published:
+            self._closed = True
+            self._published.notify_all()
+        self._release()
+
+    # -- the work ------------------------------------------------------------------------------
+
+    def step(self, now: int) -> float | None:  # noqa: ARG002
+        """Apply at most one batch to each lane; 0 when there is more to do.
+
+        Raises:
+            StorageFailed, DiskFull: the disk refused; nothing of the batch was written.
+
+        """
+        try:
+            if self._distrusted:
+                self._put_aside("a reader found it damaged")
+            store = self._opened()
+            self._begin_requested(store)
+            worked = self._advance_lanes(store) or store.sweep()
+        except storage.DAMAGED as error:
+            self._put_aside(str(error))
+            return 0
+        except Exception as error:
+            # What the members remember may not be what the file holds: start from the file again.
+            self._release()
+            if isinstance(error, storage.STORAGE):
+                raise storage.translate(error) from error
+            raise
+        return 0 if worked else None
+
+    def catch_up(self, progress: Callable[[int, int], None] | None = None) -> None:
+        """Step until nothing is left to do; for those who have no thread for it."""
+        while self.step(0) is not None:
+            if progress is not None:
+                status = self.status()
+                done = min((max(each.position, each.built or 0) for each in status), default=0)
+                progress(done, max((each.head for each in status), default=0))
+
+    def _opened(self) -> Store:
+        if self._store is None:
+            store = open_store(self._path, self._feed, synchronous=self._synchronous)
+            try:
+                with store.transaction():
+                    self._members = self._resume(store)
+            except BaseException:
+                store.close()
+                raise
+            self._store = store
+            self._publish()
+        return self._store
+
+    def _release(self) -> None:
+        if self._store is not None:
+            with suppress(apsw.Error):
+                self._store.close()
+        self._store, self._members = None, []
+
+    def _put_aside(self, why: str) -> None:
+        _logger.error("%s is moved away and built afresh: %s", self._path, why)
+        self._release()
+        storage.put_aside(self._path, "damaged")
+        self._distrusted = False
+
+    def _resume(self, store: Store) -> list[_Member]:
+        """Take up the tables that fit this program, retire the rest, begin what is missing."""
+        members = []
+        for found in store.generations():
+            projection = self._projections.get(found.name)
+            fits = projection is not None and found.version == projection.version
+            if projection is None or not (fits or found.live):
+                store.retire(found)
+            elif fits:
+                # A failed one is tried again after a restart: the fault may have been mended.
+                again = found._replace(error=None, failed_position=None)
+                members.append(_Member(again, projection.fold(store.db, again.prefix)))
+            else:
+                members.append(_Member(found, None))
+        for name, projection in self._projections.items():
+            if not any(each.fold for each in members if each.generation.name == name):
+                members.append(self._begin(store, projection))
+        return members
+
+    def _begin(self, store: Store, projection: Projection) -> _Member:
+        _logger.info("building %s version %d", projection.name, projection.version)
+        build = store.begin_build(projection)
+        return _Member(build, projection.fold(store.db, build.prefix))
+
+    def _begin_requested(self, store: Store) -> None:
+        with self._published:
+            requested = set(self._requested)
+        if not requested:
+            return
+        with store.transaction():
+            for name in sorted(requested):
+                build = self._find(name, live=False)
+                if build is not None and build.active:
+                    continue
+                if build is not None:
+                    store.retire(build.generation)
+                    self._members.remove(build)
+                self._members.append(self._begin(store, self._projections[name]))
+        with self._published:
+            self._requested -= requested
+
+    def _find(self, name: str, *, live: bool) -> _Member | None:
+        for member in self._members:
+            if member.generation.name == name and member.generation.live == live:
+                return member
+        return None
+
+    def _advance_lanes(self, store: Store) -> bool:
+        """Apply one batch to each lane, the foremost first; was there anything to do?"""
+        lanes: dict[int, list[_Member]] = {}
+        for member in self._members:
+            if member.active:
+                lanes.setdefault(member.generation.position, []).append(member)
+        worked = False
+        following: int | None = None
+        head = self._feed.head()
+        for after, lane in sorted(lanes.items(), reverse=True):
+            worked |= self._advance(store, lane, after, following)
+            following = min(
+                (each.generation.position for each in lane if each.active), default=None
+            )
+        if not self._caught_up:
+            self._caught_up = self._is_caught_up(head)
+        self._publish(head)
+        return worked
+
+    def _advance(
+        self, store: Store, lane: list[_Member], after: int, following: int | None
+    ) -> bool:
+        """Apply the next page to the members of a lane, in one transaction."""
+        live = any(member.generation.live for member in lane)
+        limit = self._batch_events if live else self._build_events
+        if following is not None:
+            limit = min(limit, following - after)
+        head = self._feed.head()
+        page, last = self._page(after, limit)
+        reached = page[-1].position if page else after
+        if last:
+            # Positions may have gaps (an epoch, other users of the log's file), also at the end.
+            reached = max(reached, head)
+        if following is not None and reached > following:
+            page = [event for event in page if event.position <= following]
+            reached = following
+        if reached == after and not any(self._is_complete(each, reached >= head) for each in lane):
+            return False
+        with store.transaction():
+            self._apply(store, lane, page, reached)
+            for member in lane:
+                if self._is_complete(member, reached >= head):
+                    self._swap(store, member)
+            store.set_head(head)
+        self._publish(head)
+        return True
+
+    def _page(self, after: int, limit: int) -> tuple[list[RecordedEvent], bool]:
+        """Read the next events, bounded in number and bytes, and whether they are the last."""
+        page: list[RecordedEvent] = []
+        size = 0
+        while len(page) < limit and size < PAGE_BYTES:
+            wanted = min(READ_EVENTS, limit - len(page))
+            read = self._feed.read(page[-1].position if page else after, wanted)
+            page += read
+            if len(read) < wanted:
+                return page, True
+            size += sum(len(event.data) for event in read)
+        return page, False
+
+    def _apply(
+        self, store: Store, lane: list[_Member], page: Sequence[RecordedEvent], reached: int
+    ) -> None:
+        entities = store.entities.number(page)
+        batches: dict[frozenset[str], Batch] = {}
+        for member in lane:
+            types = self._projections[member.generation.name].types
+            if types not in batches:
+                wanted = [event for event in page if event.type in types]
+                batches[types] = Batch(wanted, entities)
+            failure = self._fold(store, member, batches[types])
+            position = reached if failure is None else failure[0] - 1
+            known = [event for event in page if event.position <= position][-1:]
+            member.generation = member.generation._replace(
+                position=position,
+                digest=self._feed.digest_at(position),
+                recordedtime=known[0].recordedtime if known else member.generation.recordedtime,
+                error=failure and failure[1],
+                failed_position=failure and failure[0],
+            )
+            store.advance(member.generation)
+
+    def _fold(self, store: Store, member: _Member, batch: Batch) -> tuple[int, str] | None:
+        """Apply a batch up to the event that fails, if one does: its position, and the error."""
+        if member.fold is None or not batch.events:
+            return None
+        try:
+            with store.db:
+                member.fold.apply(batch)
+        except storage.STORAGE:
+            raise
+        except Exception as error:
+            member.fold.forget()
+            events = batch.events
+            if len(events) == 1:
+                position = events[0].position
+                _logger.exception("%s failed at event %d", member.generation.name, position)
+                return position, f"{type(error).__name__}: {error}"
+            for half in (events[: len(events) // 2], events[len(events) // 2 :]):
+                failure = self._fold(store, member, Batch(half, batch.entities))
+                if failure is not None:
+                    return failure
+        return None
+
+    def _is_complete(self, member: _Member, at_head: bool) -> bool:
+        """Whether a build may take the place of the live tables, or is all there will be."""
+        if member.generation.live:
+            return False
+        live = self._find(member.generation.name, live=True)
+        if not member.active:
+            # The rows before the event it fails at are better than none.
+            return live is None
+        if live is not None and live.active:
+            return member.generation.position >= live.generation.position
+        return at_head
+
+    def _swap(self, store: Store, member: _Member) -> None:
+        build = member.generation
+        live = self._find(build.name, live=True)
+        member.generation = store.swap(build, live.generation if live else None)
+        member.fold = self._projections[build.name].fold(store.db, "")
+        if live is not None:
+            self._members.remove(live)
+        _logger.info("%s version %d is live at %d", build.name, build.version, build.position)
+
+    def _is_caught_up(self, head: int) -> bool:
+        return all(
+            any(each.generation.live and each.generation.position >= head for each in able)
+            or not able
+            for name in self._projections
+            for able in [[m for m in self._members if m.active and m.generation.name == name]]
+        )
+
+    def _publish(self, head: int | None = None) -> None:
+        """Show the others how the projections stand, and wake those who wait for it."""
+        with self._published:
+            self._head = self._head if head is None else head
+            self._status = statuses(
+                self._projections.values(),
+                [member.generation for member in self._members],
+                self._head,
+                self._requested,
+            )
+            self._published.notify_all()

@@ -1,0 +1,372 @@
+"""``views.db`` as the runner writes it: the file itself, and the register of generations.
+
+Everything in it is derived from the log, so no fault of the file is fatal: one that is damaged or
+newer than this program is moved away, one of another log is removed, and a fresh one is made.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import apsw
+
+from domain.errors import ChronicledError, DiskFull, StorageFailed
+from domain.events import RecordedEvent
+from projections.seam import Feed, Projection, ProjectionStatus
+from projections.sql import named_statements
+
+APPLICATION_ID: Final = 0x63687276
+"""``application_id`` of a views file: "chrv"."""
+SCHEMA_VERSION: Final = 1
+"""``user_version`` of the tables in ``store.sql``."""
+BUSY_TIMEOUT_MS: Final = 10_000
+"""How long a connection waits for a lock held elsewhere (milliseconds)."""
+ENTITIES_CACHED_MAX: Final = 200_000
+"""How many streams' numbers are kept in memory."""
+
+DAMAGED: Final = (apsw.CorruptError, apsw.NotADBError)
+"""What SQLite raises when the file is not what it wrote."""
+STORAGE: Final = (
+    apsw.FullError, apsw.IOError, apsw.ReadOnlyError, apsw.BusyError, apsw.LockedError,
+    apsw.CantOpenError, apsw.PermissionsError, apsw.NoMemError, apsw.ProtocolError, *DAMAGED,
+)  # fmt: skip
+"""What SQLite raises when the file or the disk is at fault, and not a statement."""
+
+_SQL = named_statements("store.sql")
+_GENERATION = re.compile(r"g(\d+)_")
+_logger = logging.getLogger(__name__)
+
+
+class _UnusableError(Exception):
+    """The file cannot be gone on with: why, and the suffix it is kept under, if it is kept."""
+
+    def __init__(self, why: str, suffix: str | None) -> None:
+        super().__init__(why)
+        self.suffix = suffix
+
+
+class Generation(NamedTuple):
+    """One set of tables of a projection: the live ones, or a build."""
+
+    number: int
+    name: str
+    live: bool
+    version: int
+    position: int = 0
+    digest: bytes | None = None
+    recordedtime: int | None = None
+    tables: str = ""
+    error: str | None = None
+    failed_position: int | None = None
+
+    @property
+    def prefix(self) -> str:
+        """The prefix of its tables' names."""
+        return "" if self.live else f"g{self.number}_"
+
+
+def translate(error: apsw.Error) -> ChronicledError:
+    """Return our error for one of SQLite's."""
+    if isinstance(error, apsw.FullError):
+        return DiskFull("the disk of the views is full")
+    return StorageFailed(f"the views could not be read or written: {error}")
+
+
+def open_store(path: Path, feed: Feed, *, synchronous: str = "NORMAL") -> Store:
+    """Open the views of a log, making them afresh when there are none that fit.
+
+    Raises:
+        StorageFailed, DiskFull: the disk refused.
+
+    """
+    try:
+        try:
+            return _open(path, feed, synchronous)
+        except _UnusableError as unusable:
+            _logger.warning("%s: %s; the views are built afresh", path, unusable)
+            put_aside(path, unusable.suffix)
+            return _open(path, feed, synchronous)
+        except DAMAGED as error:
+            _logger.warning("%s is damaged (%s); the views are built afresh", path, error)
+            put_aside(path, "damaged")
+            return _open(path, feed, synchronous)
+    except apsw.Error as error:
+        raise translate(error) from error
+
+
+def put_aside(path: Path, suffix: str | None) -> None:
+    """Move the file away under a suffix, over an earlier one; or remove it."""
+    for part in ("", "-wal", "-shm"):
+        old = path.with_name(path.name + part)
+        if suffix is None:
+            old.unlink(missing_ok=True)
+        elif old.exists():
+            old.replace(path.with_name(f"{path.name}.{suffix}{part}"))
+
+
+def _open(path: Path, feed: Feed, synchronous: str) -> Store:
+    connection = apsw.Connection(str(path))
+    try:
+        connection.set_busy_timeout(BUSY_TIMEOUT_MS)
+        if _is_empty(connection):
+            _create(connection, feed)
+        else:
+            _check(connection, feed)
+        connection.pragma("synchronous", synchronous)
+        connection.pragma("secure_delete", 1)
+        connection.pragma("wal_autocheckpoint", 2000)
+        connection.pragma("journal_size_limit", 64 * 1024 * 1024)
+        connection.pragma("cache_size", -64 * 1024)
+    except BaseException:
+        connection.close()
+        raise
+    return Store(path, connection)
+
+
+def _is_empty(connection: apsw.Connection) -> bool:
+    """Whether the file is new; what another program keeps there is left to `_check`."""
+    names = ("application_id", "user_version", "schema_version")
+    return all(connection.pragma(name) == 0 for name in names)
+
+
+def _create(connection: apsw.Connection, feed: Feed) -> None:
+    # auto_vacuum stays 0 when it is set after WAL mode.
+    _set(connection, "page_size", 4096)
+    _set(connection, "auto_vacuum", 2)
+    _set(connection, "journal_mode", "wal")
+    with connection:
+        connection.execute(_SQL["schema"])
+        whose = [("log_id", feed.log_id), ("epoch", feed.epoch), ("head", 0)]
+        connection.executemany(_SQL["write_meta"], whose)
+        _set(connection, "application_id", APPLICATION_ID)
+        _set(connection, "user_version", SCHEMA_VERSION)
+    _expect(connection, "auto_vacuum", 2)
+
+
+def _set(connection: apsw.Connection, name: str, value: str | int) -> None:
+    connection.pragma(name, value)
+    _expect(connection, name, value)
+
+
+def _expect(connection: apsw.Connection, name: str, value: str | int) -> None:
+    present = connection.pragma(name)
+    if present != value:
+        raise StorageFailed(f"SQLite kept {name} = {present!r}, wanted {value!r}")
+
+
+def _check(connection: apsw.Connection, feed: Feed) -> None:
+    """Find out whether these are views of this log that this program can go on with."""
+    if connection.pragma("application_id") != APPLICATION_ID:
+        raise _UnusableError("not a views file", "damaged")
+    version = connection.pragma("user_version")
+    if version > SCHEMA_VERSION:
+        raise _UnusableError(f"schema {version}, this program knows {SCHEMA_VERSION}", "newer")
+    meta = read_meta(connection)
+    if meta.get("log_id") != feed.log_id:
+        raise _UnusableError("the views of another log", None)
+    if meta.get("epoch") != feed.epoch:
+        raise _UnusableError(f"views of epoch {meta.get('epoch')}, the log has {feed.epoch}", None)
+    for each in list_generations(connection):
+        if each.position and each.digest != feed.digest_at(each.position):
+            raise _UnusableError(f"the log has another event at {each.position}", None)
+
+
+def read_meta(connection: apsw.Connection) -> dict[str, Any]:
+    """Return whose views these are, and the head of the log when last looked at."""
+    return dict(connection.execute(_SQL["read_meta"]))
+
+
+def list_generations(connection: apsw.Connection) -> list[Generation]:
+    """Return every set of tables: by projection, the build before the live ones."""
+    rows = connection.execute(_SQL["list_generations"])
+    return [Generation(row[0], row[1], bool(row[2]), *row[3:]) for row in rows]
+
+
+def statuses(
+    projections: Iterable[Projection],
+    generations: Sequence[Generation],
+    head: int,
+    requested: Collection[str] = (),
+) -> list[ProjectionStatus]:
+    """Return how each projection stands, by name, from its sets of tables."""
+    tables = {(each.name, each.live): each for each in generations}
+    return [
+        _status(
+            each,
+            tables.get((each.name, True)),
+            tables.get((each.name, False)),
+            head,
+            each.name in requested,
+        )
+        for each in sorted(projections, key=lambda each: each.name)
+    ]
+
+
+def _status(
+    projection: Projection,
+    live: Generation | None,
+    build: Generation | None,
+    head: int,
+    requested: bool,
+) -> ProjectionStatus:
+    building = requested or (build is not None and build.error is None)
+    if live is None:
+        state = "building" if building or build is None else "failed"
+    elif building:
+        state = "rebuilding"
+    elif live.error is not None or live.version != projection.version:
+        state = "failed"
+    else:
+        state = "live"
+    faulty = next((each for each in (live, build) if each is not None and each.error), None)
+    return ProjectionStatus(
+        name=projection.name,
+        version=live.version if live else projection.version,
+        position=live.position if live else 0,
+        state=state,
+        error=faulty and faulty.error,
+        failed_position=faulty and faulty.failed_position,
+        recordedtime=live.recordedtime if live else None,
+        built=build.position if build else None,
+        head=head,
+    )
+
+
+@dataclass
+class Store:
+    """The one writing connection to ``views.db``."""
+
+    path: Path
+    db: apsw.Connection
+
+    def __post_init__(self) -> None:
+        self.entities = Entities(self.db)
+
+    def close(self) -> None:
+        """Close the file; the last connection to close leaves no WAL behind."""
+        self.db.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Commit what is done inside, or nothing of it."""
+        self.db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self.db.execute("COMMIT")
+        except BaseException:
+            if self.db.in_transaction:
+                self.db.execute("ROLLBACK")
+            self.entities.forget()
+            raise
+
+    def generations(self) -> list[Generation]:
+        """Return every set of tables: by projection, the build before the live ones."""
+        return list_generations(self.db)
+
+    def begin_build(self, projection: Projection) -> Generation:
+        """Make empty tables for a projection beside the live ones."""
+        number = self.db.execute(
+            _SQL["insert_generation"], (projection.name, projection.version)
+        ).get
+        build = Generation(number, projection.name, False, projection.version)
+        self.db.execute(projection.schema(build.prefix))
+        names = [name.removeprefix(build.prefix) for name in self._tables(build.prefix)]
+        build = build._replace(tables=" ".join(sorted(names)))
+        self.db.execute(_SQL["set_tables"], (build.tables, number))
+        return build
+
+    def advance(self, generation: Generation) -> None:
+        """Write how far a set of tables is, and whether it failed."""
+        each = generation
+        self.db.execute(
+            _SQL["advance_generation"],
+            (each.position, each.digest, each.recordedtime, each.error, each.failed_position,
+             each.number),
+        )  # fmt: skip
+
+    def swap(self, build: Generation, live: Generation | None) -> Generation:
+        """Make a build the live tables; what was live is left for `sweep`."""
+        if live is not None:
+            self.retire(live)
+        for table in build.tables.split():
+            self._rename(f"{build.prefix}{table}", table)
+        self.db.execute(_SQL["make_live"], (build.number,))
+        return build._replace(live=True)
+
+    def retire(self, generation: Generation) -> None:
+        """Take a set of tables out of the register; `sweep` drops the tables later."""
+        if generation.live:
+            for table in generation.tables.split():
+                self._rename(table, f"g{generation.number}_{table}")
+        self.db.execute(_SQL["delete_generation"], (generation.number,))
+
+    def sweep(self, pages: int = 1000) -> bool:
+        """Drop one table that no build owns, else free some pages; return whether there is more."""
+        kept = {each.number for each in self.generations() if not each.live}
+        for table in self._tables("g"):
+            owner = _GENERATION.match(table)
+            if owner and int(owner[1]) not in kept:
+                self.db.execute(f'DROP TABLE "{table}"')
+                return True
+        free: int = self.db.pragma("freelist_count")
+        if free * 4 <= self.db.pragma("page_count"):
+            return False
+        # The pragma frees one page a step of the statement.
+        self.db.execute(f"PRAGMA incremental_vacuum({pages:d})").fetchall()
+        return bool(self.db.pragma("freelist_count") < free)
+
+    def set_head(self, head: int) -> None:
+        """Write the head of the log, for readers that see this file alone."""
+        self.db.execute(_SQL["write_meta"], ("head", head))
+
+    def _tables(self, prefix: str) -> list[str]:
+        rows = self.db.execute(_SQL["list_tables"])
+        return [row[0] for row in rows if row[0].startswith(prefix)]
+
+    def _rename(self, old: str, new: str) -> None:
+        self.db.execute(f'ALTER TABLE "{old}" RENAME TO "{new}"')
+
+
+class Entities:
+    """Numbers the streams: by the position of their first event."""
+
+    def __init__(self, db: apsw.Connection) -> None:
+        self._db = db
+        self._known: dict[str, int] = {}
+
+    def number(self, events: Sequence[RecordedEvent]) -> dict[str, int]:
+        """Return the numbers of these events' streams, writing those that are new."""
+        found: dict[str, int] = {}
+        new: list[tuple[int, str]] = []
+        for event in events:
+            stream = event.stream
+            if stream in found:
+                continue
+            number = self._known.get(stream)
+            # Version 1 is the first event by definition, which saves looking for an earlier one.
+            if number is None and event.version != 1:
+                number = self._db.execute(_SQL["find_entity"], (stream,)).get
+            if number is None:
+                number = event.position
+                new.append((number, stream))
+            found[stream] = number
+        self._db.executemany(_SQL["insert_entity"], new)
+        self._remember(found)
+        return found
+
+    def _remember(self, found: dict[str, int]) -> None:
+        self._known.update(found)
+        if len(self._known) > ENTITIES_CACHED_MAX:
+            oldest = list(self._known)[: len(self._known) - ENTITIES_CACHED_MAX // 2]
+            for stream in oldest:
+                del self._known[stream]
+
+    def forget(self) -> None:
+        """Drop what is remembered: a transaction was rolled back."""
+        self._known.clear()

@@ -1,0 +1,166 @@
+"""What the tests of projections stand on: a log in memory, and a small projection of their own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import apsw
+
+from domain.events import RecordedEvent
+from projections.runner import ProjectionRunner
+from projections.seam import Batch
+
+SECOND = 1_000_000
+START = 1_770_000_000 * SECOND
+"""A moment of February 2026."""
+
+
+class MemoryFeed:
+    """A log in memory: a list of events with chained digests."""
+
+    def __init__(self, log_id: str = "log-1", epoch: int = 1) -> None:
+        self.log_id = log_id
+        self.epoch = epoch
+        self.events: list[RecordedEvent] = []
+        self.digests: list[bytes] = []
+        self._versions: dict[str, int] = {}
+
+    def add(
+        self,
+        event_type: str,
+        subject: str,
+        payload: Mapping[str, Any] | None = None,
+        *,
+        at: float | None = None,
+        recorded: float | None = None,
+        id: str | None = None,  # noqa: A002
+        source: str = "/tests",
+        **extensions: str,
+    ) -> RecordedEvent:
+        """Append an event; ``at`` and ``recorded`` are seconds after `START`."""
+        position = len(self.events) + 1
+        stream = f"{event_type.partition('.')[0]}/{subject}"
+        self._versions[stream] = version = self._versions.get(stream, 0) + 1
+        last = self.events[-1].recordedtime if self.events else START
+        recordedtime = last + SECOND if recorded is None else START + int(recorded * SECOND)
+        time = recordedtime if at is None else START + int(at * SECOND)
+        data = json.dumps(payload or {}).encode()
+        event = RecordedEvent(
+            position, stream, version, event_type, time, recordedtime, source,
+            id or f"e{position}", data, payload or {}, extensions,
+        )  # fmt: skip
+        self.append(event)
+        return event
+
+    def append(self, event: RecordedEvent) -> None:
+        """Append an event as it is."""
+        digest = blake2b((self.digests or [b""])[-1] + repr(event[:8]).encode(), digest_size=32)
+        self.events.append(event)
+        self.digests.append(digest.digest())
+
+    def head(self) -> int:
+        """Return the newest position."""
+        return self.events[-1].position if self.events else 0
+
+    def read(self, after: int, limit: int) -> Sequence[RecordedEvent]:
+        """Return up to ``limit`` events after a position."""
+        if self.head() == len(self.events):
+            return self.events[after : after + limit]
+        return [event for event in self.events if event.position > after][:limit]
+
+    def digest_at(self, position: int) -> bytes | None:
+        """Return the digest as of a position."""
+        upto = position
+        if self.head() != len(self.events):
+            upto = sum(event.position <= position for event in self.events)
+        return self.digests[upto - 1] if 0 < upto <= len(self.digests) else None
+
+
+class WordCounts:
+    """Counts events by the first letter of their job: enough to see what the runner does."""
+
+    name = "words"
+    types = frozenset({"job.submitted"})
+
+    def __init__(self, name: str = "words", version: int = 1) -> None:
+        self.name = name
+        self.version = version
+        self.poison: set[int] = set()
+        """Positions at which it fails."""
+
+    def schema(self, prefix: str) -> str:
+        """Return a table and an index; later versions have a column more."""
+        columns = "".join(f", column_{number} INTEGER" for number in range(2, self.version + 1))
+        return f"""
+            CREATE TABLE {prefix}{self.name}
+                (word TEXT PRIMARY KEY, count INTEGER NOT NULL, first INTEGER{columns}) STRICT;
+            CREATE INDEX {prefix}{self.name}_by_count ON {prefix}{self.name} (count);
+        """
+
+    def fold(self, db: apsw.Connection, prefix: str) -> WordCountsFold:
+        """Return the fold over the tables with this prefix."""
+        return WordCountsFold(self, db, f"{prefix}{self.name}")
+
+
+class WordCountsFold:
+    """Writes the counts, a row an event: it fails half-way where it is told to fail."""
+
+    def __init__(self, projection: WordCounts, db: apsw.Connection, table: str) -> None:
+        self._projection = projection
+        self._db = db
+        self._table = table
+        self.forgotten = 0
+
+    def apply(self, batch: Batch) -> None:
+        """Count the events of a batch."""
+        for event in batch.events:
+            self._db.execute(
+                f"INSERT INTO {self._table} (word, count, first) VALUES (?, 1, ?) "
+                "ON CONFLICT (word) DO UPDATE SET count = count + 1",
+                (event.subject[:1], batch.entities[event.stream]),
+            )
+            if event.position in self._projection.poison:
+                raise ValueError(f"poison at {event.position}")
+
+    def forget(self) -> None:
+        """Count how often it was told to forget."""
+        self.forgotten += 1
+
+
+def rows(path: Path, table: str) -> list[tuple[Any, ...]]:
+    """Return every row of a table, in order, by a connection of its own."""
+    db = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+    try:
+        return sorted(db.execute(f"SELECT * FROM {table}").fetchall(), key=repr)
+    finally:
+        db.close()
+
+
+def table_names(path: Path) -> set[str]:
+    """Return the names of all tables of a file."""
+    return {row[0] for row in rows(path, "(SELECT name FROM pragma_table_list)")}
+
+
+def built(path: Path, feed: MemoryFeed, **options: Any) -> None:
+    """Bring the views at a path up to a feed, and close them."""
+    runner = ProjectionRunner(path, feed, **options)
+    try:
+        runner.catch_up()
+    finally:
+        runner.close()
+
+
+def steps(runner: ProjectionRunner, count: int) -> None:
+    """Do a number of steps."""
+    for _ in range(count):
+        runner.step(0)
+
+
+def submitted(feed: MemoryFeed, subjects: Iterable[str]) -> None:
+    """Append one job.submitted a subject."""
+    for subject in subjects:
+        feed.add("job.submitted", subject)
