@@ -1,0 +1,271 @@
+"""The input formats, and the two ways of decoding: a strict body, and lenient lines.
+
+A strict body is accepted as a whole or refused as a whole, with every fault and its place. Of
+lenient lines each is a unit of its own: it becomes its events or one dead letter, and is never in
+the way of the next.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import orjson
+
+from daemon.eventlog.requests import KEPT_BYTES_MAX, DeadLetter
+from daemon.intake.flowlord_file import decode_file
+from daemon.intake.flowlord_task import decode_task
+from daemon.intake.message import Options
+from daemon.intake.secrets import mask_bytes, mask_text
+from domain.cloudevents import from_structured
+from domain.errors import (
+    ChronicledError,
+    Fault,
+    Invalid,
+    NotFound,
+    TooLarge,
+    Undecodable,
+    UnsupportedMediaType,
+)
+from domain.events import NewEvent
+from domain.faults import FAULTS_MAX, raise_faults
+from domain.limits import Limits
+from domain.suggest import did_you_mean, shorten
+
+LINE_FACTOR: Final = 8
+"""A line longer than so many times the largest event is not looked into: escapes make the text of
+an event longer than what it says, but not by so much."""
+
+DETAIL_MAX: Final = 1_000
+"""How long the detail of a dead letter may be (characters)."""
+
+_PLAIN: Final = "application/json"
+_STRUCTURED: Final = "application/cloudevents+json"
+_BATCH: Final = "application/cloudevents-batch+json"
+_LINES: Final = frozenset({"application/x-ndjson", "application/ndjson", "application/jsonl"})
+_CHARSETS: Final = frozenset({"utf-8", "utf8", "us-ascii"})
+_BOM: Final = b"\xef\xbb\xbf"
+_MASKED_BYTES_MAX: Final = KEPT_BYTES_MAX + 4_096
+"""So much of a long line is masked: what is kept of it, and a secret that the end would cut."""
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """An input format: its name, what it is, and the events that one decoded message implies."""
+
+    name: str
+    summary: str
+    decode: Callable[[Mapping[str, Any], Options], list[NewEvent]]
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """What one line became: its events, or a dead letter. ``line`` counts from 0."""
+
+    line: int
+    raw: bytes
+    events: tuple[NewEvent, ...] = ()
+    dead_letter: DeadLetter | None = None
+
+
+def _decode_cloudevent(fields: Mapping[str, Any], options: Options) -> list[NewEvent]:
+    """Return the event itself; its own ``source`` stands, whatever the options say."""
+    return [from_structured(fields, options.limits)]
+
+
+FORMATS: Final[Mapping[str, Format]] = {
+    entry.name: entry
+    for entry in (
+        Format("cloudevents", "CloudEvents 1.0, structured", _decode_cloudevent),
+        Format("flowlord-task", "flowlord task messages, to do and done", decode_task),
+        Format("flowlord-file", "messages of flowlord's file topic, of either kind", decode_file),
+        Format("gcs-notification", "Google Cloud Storage object notifications", decode_file),
+    )
+}
+
+
+def find_format(name: str) -> Format:
+    """Return the format of this name.
+
+    Raises:
+        NotFound: there is none; the detail names the nearest.
+
+    """
+    found = FORMATS.get(name)
+    if found is None:
+        raise NotFound(f"There is no format {shorten(name)}; {did_you_mean(name, FORMATS)}")
+    return found
+
+
+def decode_body(
+    format: Format | str,  # noqa: A002 - the word of the interface
+    body: bytes,
+    content_type: str | None,
+    limits: Limits,
+    source: str | None = None,
+) -> list[NewEvent]:
+    """Return the events of a whole body: one object, an array, or NDJSON, by its content type.
+
+    Raises:
+        UnsupportedMediaType: the content type is none that this format has.
+        Undecodable: the body is not the JSON that its content type says.
+        TooLarge: the body or the events made of it are more than a batch may have.
+        Invalid: messages are not valid; ``errors`` names them by index and pointer.
+
+    """
+    chosen = find_format(format) if isinstance(format, str) else format
+    media_type = _media_type(chosen, content_type)
+    if len(body) > limits.batch_bytes:
+        raise TooLarge(f"The body is over {limits.batch_bytes} bytes.")
+    messages = _split(body) if media_type in _LINES else _whole(body, media_type)
+    options = Options(limits, source)
+    events: list[NewEvent] = []
+    faults: list[Fault] = []
+    for index, message in enumerate(messages):
+        try:
+            events += _decode_message(chosen, message, options)
+        except ChronicledError as error:
+            faults += [replace(fault, index=index) for fault in _faults(error)]
+        if len(faults) >= FAULTS_MAX:
+            break
+        if len(events) > limits.batch_events:
+            raise TooLarge(f"The body has more than {limits.batch_events} events.")
+    raise_faults(faults[:FAULTS_MAX])
+    return events
+
+
+def decode_lines(
+    format: Format | str,  # noqa: A002 - the word of the interface
+    body: bytes,
+    limits: Limits,
+    origin: str,
+    source: str | None = None,
+) -> list[Decoded]:
+    """Return, for each line that is not blank, its events or its dead letter.
+
+    A line ends with LF or CRLF or with the body. Whatever the bytes are, nothing is raised but
+    for an unknown format.
+    """
+    chosen = find_format(format) if isinstance(format, str) else format
+    options = Options(limits, source)
+    return [
+        _decode_line(chosen, number, raw, options, origin)
+        for number, raw in enumerate(body.split(b"\n"))
+        if not _is_blank(raw)
+    ]
+
+
+def make_dead_letter(
+    format: str,  # noqa: A002 - the word of the interface
+    raw: bytes,
+    error: ChronicledError,
+    origin: str,
+) -> DeadLetter:
+    """Return the dead letter of bytes that met this error: its code, what it says, no secrets."""
+    masked = mask_bytes(raw[:_MASKED_BYTES_MAX])
+    kept = None if masked == raw else masked
+    detail = mask_text(error.detail)[:DETAIL_MAX]
+    return DeadLetter(format, raw, error.code, detail, origin, kept)
+
+
+def _decode_line(
+    chosen: Format, number: int, line: bytes, options: Options, origin: str
+) -> Decoded:
+    raw = line.removesuffix(b"\r")
+    try:
+        _check_length(raw, options.limits)
+        events = _decode_message(chosen, _load(raw), options)
+    except ChronicledError as error:
+        return Decoded(number, raw, (), make_dead_letter(chosen.name, raw, error, origin))
+    except Exception:
+        # A fault of ours in one line must not stop the lines behind it, nor lose it.
+        _logger.exception("A line of format %s met a fault of the decoder", chosen.name)
+        internal = ChronicledError("The decoder failed on this line; see the daemon's log.")
+        return Decoded(number, raw, (), make_dead_letter(chosen.name, raw, internal, origin))
+    return Decoded(number, raw, tuple(events))
+
+
+def _check_length(raw: bytes, limits: Limits) -> None:
+    if len(raw) > LINE_FACTOR * limits.event_bytes:
+        raise TooLarge(f"The line has {len(raw)} bytes, more than any event may have.")
+
+
+def _decode_message(chosen: Format, message: object, options: Options) -> list[NewEvent]:
+    if not isinstance(message, dict):
+        fault = Fault("a message has to be a JSON object")
+        raise Invalid(fault.detail, errors=[fault])
+    return chosen.decode(message, options)
+
+
+def _media_type(chosen: Format, content_type: str | None) -> str:
+    """Return the media type, after checking that the format has it and that it is UTF-8."""
+    name, *parameters = (content_type or "").lower().split(";")
+    media_type = name.strip()
+    taken = {_PLAIN, *_LINES}
+    if chosen.name == "cloudevents":
+        taken |= {_STRUCTURED, _BATCH}
+    if media_type not in taken:
+        said = f"The content type {media_type[:80]!r}" if media_type else "No content type"
+        raise UnsupportedMediaType(f"{said} is read as {chosen.name}; send {_PLAIN}.")
+    for parameter in parameters:
+        key, _, value = parameter.strip().partition("=")
+        if key == "charset" and value.strip('"') not in _CHARSETS:
+            raise UnsupportedMediaType(f"The charset {value[:80]!r} is not read; send UTF-8.")
+    return media_type
+
+
+def _whole(body: bytes, media_type: str) -> list[object]:
+    """Return the messages of a body that is one JSON value."""
+    found = _load(body)
+    if isinstance(found, list):
+        if media_type == _STRUCTURED:
+            raise Undecodable(f"The content type {_STRUCTURED} is one object, not an array.")
+        return found
+    if media_type == _BATCH:
+        raise Undecodable(f"The content type {_BATCH} is an array of objects.")
+    return [found]
+
+
+def _split(body: bytes) -> Iterator[object]:
+    """Yield the message of each line that is not blank."""
+    lines = (line for line in body.split(b"\n") if not _is_blank(line))
+    for index, line in enumerate(lines):
+        try:
+            yield _load(line)
+        except Undecodable as error:
+            fault = Fault(error.detail, index=index, code=error.code)
+            raise Undecodable(f"message {index}: {error.detail}", errors=[fault]) from None
+
+
+def _is_blank(line: bytes) -> bool:
+    return not line.removeprefix(_BOM).strip()
+
+
+def _load(text: bytes) -> object:
+    """Return the JSON value of a text; a byte order mark before it is skipped."""
+    text = text.removeprefix(_BOM)
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        raise Undecodable(_why(text, error)) from None
+
+
+def _why(text: bytes, error: orjson.JSONDecodeError) -> str:
+    """Return why a text is not JSON, in the words that help most."""
+    if not text.strip():
+        return "empty"
+    if b"\0" in text:
+        return f"holds NUL bytes, the first at byte {text.index(0)}"
+    try:
+        text.decode()
+    except UnicodeDecodeError as fault:
+        return f"not UTF-8, from byte {fault.start} on"
+    return f"not JSON: {error}"
+
+
+def _faults(error: ChronicledError) -> list[Fault]:
+    return list(error.errors) or [Fault(error.detail, code=error.code)]
