@@ -1,0 +1,1 @@
+"""HTTP: routes, problem details, pages with cursors, Server-Sent Events, OpenAPI."""

@@ -1,0 +1,90 @@
+"""What the routes work with: the parts of one daemon, and what the routes share among themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Final, cast
+
+from fastapi import Depends
+from starlette.requests import Request
+
+from daemon.api.bodies import BUDGET_BATCHES, BodyBudget
+from daemon.api.operations import Operations
+from daemon.api.signals import Signal
+from daemon.api.sse import CLIENTS_MAX, HEARTBEAT_SECONDS, Clients
+from daemon.api.threads import Threads
+from daemon.lifecycle import Clock, system_clock
+from daemon.metrics import Metrics, StateCollector
+from domain.limits import Limits
+
+if TYPE_CHECKING:
+    from daemon.eventlog.log import EventLog
+    from projections.runner import ProjectionRunner
+    from projections.views import Views
+
+READ_THREADS: Final = 4
+READ_SECONDS_MAX: Final = 10.0
+_DECODE_THREADS: Final = 2
+_STREAM_THREADS: Final = 2
+
+
+@dataclass(eq=False)
+class Context:
+    """One daemon as its HTTP interface sees it; made by the bootstrap, closed by it."""
+
+    log: EventLog
+    views: Views
+    runner: ProjectionRunner
+    limits: Limits = Limits()
+    clock: Clock = system_clock
+    names: tuple[str, ...] = ()
+    """Names beside the loopback ones that a Host header may have: the host listened on."""
+    read_threads: int = READ_THREADS
+    read_seconds_max: float = READ_SECONDS_MAX
+    stream_clients_max: int = CLIENTS_MAX
+    heartbeat_seconds: float = HEARTBEAT_SECONDS
+    draining: bool = field(default=False, init=False)
+    """Whether the daemon is stopping: no more intake, and streams end. Set by `drain`."""
+
+    def __post_init__(self) -> None:
+        self.metrics = Metrics(self.clock)
+        self.metrics.registry.register(StateCollector(self.log, self.views, self.runner))
+        self.readers = Threads("read", self.read_threads)
+        self.decoders = Threads("decode", _DECODE_THREADS)
+        self.stream_readers = Threads("stream", _STREAM_THREADS)
+        self.bodies = BodyBudget(BUDGET_BATCHES * self.limits.batch_bytes)
+        self.clients = Clients(self.stream_clients_max)
+        self.operations = Operations(self.log, self.views, self.runner, self.clock)
+        self.committed = Signal()
+        self.stopping = Signal()
+        self._leave: list[Callable[[], None]] = [self.log.on_commit(self.committed.fire)]
+        self.log.writer.observe_groups(self.metrics.committed)
+
+    def drain(self) -> None:
+        """Take no more events, and end every open stream; from any thread."""
+        self.draining = True
+        self.operations.stop()
+        self.stopping.fire()
+
+    def close(self) -> None:
+        """End the threads; call it when the server has ended."""
+        self.drain()
+        for leave in self._leave:
+            leave()
+        self.operations.close()
+        for threads in (self.readers, self.decoders, self.stream_readers):
+            threads.close()
+
+
+def context_of(request: Request) -> Context:
+    """Return the context of the app that serves a request."""
+    return cast(Context, request.app.state.context)
+
+
+async def _context(request: Request) -> Context:
+    return context_of(request)
+
+
+InContext = Annotated[Context, Depends(_context)]
+"""The context as a parameter of a route."""

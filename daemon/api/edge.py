@@ -1,0 +1,132 @@
+"""The outermost layer of every request: guard, paths with ids in them, HEAD, OPTIONS, measuring.
+
+Plain ASGI, because it stands in the way of every ingest request.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from time import perf_counter
+from typing import Final
+from urllib.parse import quote, unquote
+
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from daemon.api.guard import Guard
+from daemon.api.problems import internal_error, problem_response
+from domain.errors import ChronicledError
+
+logger = logging.getLogger(__name__)
+
+CLIENT_GONE: Final = 499
+"""The status that is measured when the client went away before an answer began."""
+
+_HEAD: Final = "chronicled.head"
+
+_ACTIONS: Final = {"/api/jobs/": ("history",), "/api/alerts/": ("acknowledge", "resolve")}
+"""Collections whose member ids may contain a slash, and what may follow the id."""
+
+
+class Edge:
+    """An ASGI app around the routes; lets through what the guard allows, and measures it."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        guard: Guard,
+        methods_of: Callable[[str], list[str]],
+        observe: Callable[[str, str, int, float], None],
+    ) -> None:
+        self._app = app
+        self._guard = guard
+        self._methods_of = methods_of
+        self._observe = observe
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request (or the life span of the app)."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = perf_counter()
+        inner = inner_scope(scope)
+        answer = _Answer(send, without_body=scope["method"] == "HEAD")
+        try:
+            await self._serve(inner, receive, answer)
+        finally:
+            route = getattr(inner.get("route"), "path", "unmatched")
+            seconds = (answer.started or perf_counter()) - started
+            self._observe(route, scope["method"], answer.status, seconds)
+
+    async def _serve(self, scope: Scope, receive: Receive, answer: _Answer) -> None:
+        try:
+            self._guard.check(scope)
+            if scope["method"] == "OPTIONS":
+                await self._options(scope, receive, answer)
+            else:
+                await self._app(scope, receive, answer)
+        except ChronicledError as error:
+            await problem_response(error)(scope, receive, answer)
+        except Exception:
+            if answer.started:
+                raise
+            logger.exception("a request failed: %s %s", scope["method"], scope["path"][:256])
+            await problem_response(internal_error())(scope, receive, answer)
+
+    async def _options(self, scope: Scope, receive: Receive, answer: _Answer) -> None:
+        methods = self._methods_of(scope["path"])
+        if not methods:
+            await self._app(scope, receive, answer)
+            return
+        allow = {"allow": ", ".join(methods)}
+        await Response(status_code=204, headers=allow)(scope, receive, answer)
+
+
+def inner_scope(scope: Scope) -> Scope:
+    """Return the scope the routes see.
+
+    A HEAD is a GET whose body is not sent. A member id, which may hold slashes in either spelling
+    (``/`` or ``%2F``), becomes one path segment: only a literal ``/history`` at the very end is
+    the action, so an id that ends in "/history" is reachable with its slash percent-encoded.
+    """
+    inner = dict(scope)
+    if scope["method"] == "HEAD":
+        inner["method"] = "GET"
+        inner[_HEAD] = True
+    raw = (scope.get("raw_path") or quote(scope["path"]).encode("ascii")).decode("ascii", "replace")
+    for prefix, actions in _ACTIONS.items():
+        if raw.startswith(prefix):
+            inner["path"] = prefix + _member(raw[len(prefix) :], actions)
+    return inner
+
+
+def is_head(scope: Scope) -> bool:
+    """Return whether only the head of the answer is asked for."""
+    return _HEAD in scope
+
+
+def _member(raw: str, actions: tuple[str, ...]) -> str:
+    member, _, action = raw.rpartition("/")
+    if not (member and action in actions):
+        member, action = raw, ""
+    return quote(unquote(member), safe="") + (f"/{action}" if action else "")
+
+
+class _Answer:
+    """The ``send`` of one request, which remembers its status and when it began."""
+
+    def __init__(self, send: Send, *, without_body: bool) -> None:
+        self._send = send
+        self._without_body = without_body
+        self.status = CLIENT_GONE
+        self.started: float | None = None
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            self.started = perf_counter()
+        elif self._without_body:
+            message = {**message, "body": b""}
+        await self._send(message)

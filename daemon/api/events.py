@@ -1,0 +1,125 @@
+"""Reading the log itself: ``GET /api/events`` and the live stream of it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from dataclasses import replace
+from typing import Annotated, Final
+
+import orjson
+from fastapi import Query
+from starlette.requests import Request
+from starlette.responses import Response
+
+from daemon.api.answers import encode_page, page_answer
+from daemon.api.context import Context, InContext
+from daemon.api.parameters import EventsParameters, StreamParameters
+from daemon.api.problems import ParameterFault
+from daemon.api.sse import EventStream, frame, wait_or_heartbeat
+from daemon.eventlog.requests import EventQuery
+from domain.cloudevents import to_json
+from domain.errors import BeyondHead, InvalidCursor
+
+STREAM_PAGE: Final = 64
+"""How many events a stream reads and holds at once."""
+_PAGE_BYTES_MAX: Final = 16 * 1024 * 1024
+_RETRY: Final = b"retry: 2000\n\n"
+
+
+async def list_events(
+    request: Request, context: InContext, asked: Annotated[EventsParameters, Query()]
+) -> Response:
+    """List events by position, each as a structured CloudEvent.
+
+    `next` is the position to go on from. A page looks at a bounded stretch of the log, so one
+    with a rare filter may be short, or empty, and still have a `next`.
+    """
+    body, cursor, as_of = await context.readers.run(_page, context, asked)
+    return page_answer(request, body, cursor, as_of)
+
+
+def _page(context: Context, asked: EventsParameters) -> tuple[bytes, str | None, int]:
+    query = _query(asked, before=asked.before, since=asked.since, until=asked.until)
+    if asked.cursor is not None:
+        position = _cursor_position(asked.cursor)
+        bound = "before" if asked.order == "desc" else "after"
+        query = replace(query, **{bound: position})  # type: ignore[arg-type]
+    query = replace(query, descending=asked.order == "desc")
+    page = context.log.select(query, asked.limit)
+    events, following = page.events, page.next_after
+    size = 0
+    for count, event in enumerate(events, 1):
+        size += len(event.data)
+        if size > _PAGE_BYTES_MAX and count < len(events):
+            events, following = events[:count], event.position
+            break
+    items = [orjson.Fragment(to_json(event)) for event in events]
+    cursor = None if following is None else str(following)
+    return encode_page(items, cursor), cursor, page.as_of
+
+
+def _query(asked: StreamParameters, **bounds: int | None) -> EventQuery:
+    return EventQuery(
+        stream=asked.stream,
+        types=tuple(asked.type),
+        source=asked.source,
+        correlation=asked.correlation,
+        after=asked.after,
+        **bounds,  # type: ignore[arg-type]
+    )
+
+
+def _cursor_position(cursor: str) -> int:
+    if not (cursor.isascii() and cursor.isdigit() and len(cursor) < 20):
+        raise InvalidCursor("The cursor is not one of this list.")
+    return int(cursor)
+
+
+async def stream_events(
+    request: Request, context: InContext, asked: Annotated[StreamParameters, Query()]
+) -> Response:
+    """Send events as they are recorded (Server-Sent Events), for ever.
+
+    `id:` is the position, `event:` the type, `data:` the structured CloudEvent. A client that
+    comes back with `Last-Event-ID` (or `after`, if there is no such header) misses nothing and
+    gets nothing twice; without either the stream starts with the next event.
+    """
+    after = _last_event_id(request)
+    head = context.log.head()
+    if after is None:
+        after = head if asked.after is None else asked.after
+    if after > head:
+        raise BeyondHead(f"Position {after} is beyond the head of the log, {head}.")
+    return EventStream(
+        _follow(context, _query(asked), after), clients=context.clients, stop=context.stopping
+    )
+
+
+def _last_event_id(request: Request) -> int | None:
+    text = request.headers.get("last-event-id", "").strip()
+    if not text:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) < 20):
+        fault = ParameterFault("not a position", code="invalid", parameter="Last-Event-ID")
+        raise InvalidCursor("Last-Event-ID is not a position of this log.", errors=[fault])
+    return int(text)
+
+
+async def _follow(
+    context: Context, query: EventQuery, position: int
+) -> AsyncGenerator[bytes, None]:
+    """Yield frames from a position on: what is there, then what comes."""
+    yield _RETRY
+    with context.committed.listen() as woken:
+        while not context.draining:
+            woken.clear()
+            query = replace(query, after=position)
+            page = await context.stream_readers.run(context.log.select, query, STREAM_PAGE)
+            yield b"".join(
+                frame(to_json(event), kind=event.type, id=event.position) for event in page.events
+            )
+            if page.next_after is None:
+                position = max(position, page.as_of)
+                yield await wait_or_heartbeat(woken, context.heartbeat_seconds)
+            else:
+                position = page.next_after

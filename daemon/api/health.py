@@ -1,0 +1,144 @@
+"""How the daemon is: health, readiness, and its numbers for people and for Prometheus."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from dataclasses import asdict
+from typing import Any, Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from daemon.api.answers import AS_OF_HEADER, JsonResponse
+from daemon.api.context import Context, InContext
+from daemon.metrics import PROGRAM_VERSION, database_sizes, disk_free
+from domain.errors import ChronicledError
+from domain.timestamps import format_timestamp
+from projections.seam import ProjectionStatus
+
+PING_SECONDS: Final = 2.0
+"""How long the writer may take to answer before the daemon is not ready."""
+
+_NO_STORE: Final = {"cache-control": "no-store"}
+
+
+async def healthz() -> Response:
+    """Say that the process is alive: always 200."""
+    return JsonResponse({"status": "alive", "version": PROGRAM_VERSION}, headers=_NO_STORE)
+
+
+async def readyz(context: InContext) -> Response:
+    """Say whether the daemon can do its work.
+
+    200 when the writer answers and the projections have caught up once since the start; a failed
+    projection shows as `degraded`, still 200. 503 while starting, stopping, or while the disk or
+    the writer fails.
+    """
+    answers = await _writer_answers(context)
+    projections = context.runner.status()
+    health = context.log.health
+    if context.draining:
+        status = "stopping"
+    elif not (answers and health.ok):
+        status = "failed"
+    elif not context.runner.caught_up:
+        status = "starting"
+    elif any(projection.state == "failed" for projection in projections):
+        status = "degraded"
+    else:
+        status = "ready"
+    document = {
+        "status": status,
+        "log": {
+            "position": context.log.head(),
+            "ok": answers and health.ok,
+            "code": health.code or None,
+            "error": health.error or (None if answers else "the writer does not answer"),
+            "since": format_timestamp(health.since),
+        },
+        "projections": [projection_document(projection) for projection in projections],
+        "draining": context.draining,
+    }
+    ready = status in ("ready", "degraded")
+    headers = _NO_STORE if ready else {**_NO_STORE, "retry-after": "1"}
+    return JsonResponse(document, status_code=200 if ready else 503, headers=headers)
+
+
+async def _writer_answers(context: Context) -> bool:
+    """Ask the writer for a sign of life; while its disk fails that is known already."""
+    if not context.log.health.ok:
+        return True
+    loop = asyncio.get_running_loop()
+    answered = asyncio.Event()
+
+    def answer() -> None:
+        # The loop may have closed meanwhile; then nobody waits.
+        with suppress(RuntimeError):
+            loop.call_soon_threadsafe(answered.set)
+
+    try:
+        context.log.ping(answer)
+        async with asyncio.timeout(PING_SECONDS):
+            await answered.wait()
+    except (ChronicledError, TimeoutError):
+        return False
+    return True
+
+
+def projection_document(status: ProjectionStatus) -> dict[str, Any]:
+    """Return how a projection stands as JSON."""
+    document = asdict(status)
+    recorded = document.pop("recordedtime")
+    document["last_processed"] = None if recorded is None else format_timestamp(recorded)
+    return document
+
+
+async def prometheus(request: Request, context: InContext) -> Response:
+    """Give the metrics to a scraper, as Prometheus text or as OpenMetrics."""
+    accept = request.headers.get("accept", "")
+    text, content_type = await context.readers.run(context.metrics.exposition, accept)
+    return Response(text, headers={"content-type": content_type, **_NO_STORE})
+
+
+async def numbers(context: InContext) -> Response:
+    """Give the numbers people chart: position, rates, sizes, queue, projections, jobs."""
+    document = await context.readers.run(_numbers, context)
+    headers = {AS_OF_HEADER: str(document["as_of"]), **_NO_STORE}
+    return JsonResponse(document, headers=headers)
+
+
+def _numbers(context: Context) -> dict[str, Any]:
+    log, rates = context.log, context.metrics.rates
+    return {
+        "log": {"position": log.head(), "log_id": log.log_id, "epoch": log.epoch},
+        "rates": {
+            "events_per_second_1m": rates.per_second(60),
+            "events_per_second_5m": rates.per_second(300),
+        },
+        "writer": {
+            "queue_events": log.writer.queued_events,
+            "queue_capacity_events": log.writer.bounds.queue_events,
+        },
+        "sizes": {
+            "databases": {
+                name: size._asdict() for name, size in database_sizes(context.files).items()
+            },
+            "disk_free": disk_free(context.files.values()),
+        },
+        "projections": [projection_document(status) for status in context.runner.status()],
+        "jobs": _job_counts(context),
+        "dead_letters": {
+            name: {"letters": letters, "count": count}
+            for name, (letters, count) in log.dead_letter_counts().items()
+        },
+        "streams": context.clients.open,
+        "as_of": log.head(),
+    }
+
+
+def _job_counts(context: Context) -> dict[str, int]:
+    # Before the views are first built there is nothing to count.
+    with suppress(ChronicledError):
+        return context.views.job_counts()
+    return {}

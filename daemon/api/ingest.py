@@ -1,0 +1,105 @@
+"""Taking events in: ``POST /api/events`` and ``POST /api/intake/{format}``.
+
+Plain routes, not the web framework's body models: the bytes are decoded and validated once, by the
+domain. Nothing is answered before the commit that holds the events.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from time import perf_counter
+from typing import Final, TypeVar
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from daemon.api.answers import AS_OF_HEADER, JsonResponse
+from daemon.api.bodies import BATCH, LINES, PLAIN, SMALL_BODY_BYTES, STRUCTURED, media_type, read_body
+from daemon.api.context import Context, context_of
+from daemon.api.writing import append, receipt_document
+from daemon.eventlog.requests import Append, Appended
+from domain.cloudevents import from_batch, from_binary, from_json, from_ndjson
+from domain.errors import ChronicledError, NotReady, UnsupportedMediaType
+from domain.events import NewEvent
+from domain.limits import Limits
+
+Decode = Callable[[bytes], list[NewEvent]]
+T = TypeVar("T")
+
+_CLOUDEVENTS: Final = "cloudevents"
+
+
+async def post_events(request: Request) -> Response:
+    """Append CloudEvents: one, a batch, NDJSON, or one in binary mode."""
+    context = context_of(request)
+    started = perf_counter()
+    try:
+        decode = _decoder(request, context.limits)
+        with context.bodies.hold() as share:
+            body = await read_body(request, context.limits.batch_bytes, share)
+            events = await decoded(context, decode, body)
+            appended = await append(context, Append(events), started=started, kind=_CLOUDEVENTS)
+    except ChronicledError as error:
+        context.metrics.rejected(error)
+        raise
+    return receipts(appended)
+
+
+async def decoded(context: Context, decode: Callable[[bytes], T], body: bytes) -> T:
+    """Decode a body: a small one at once, a large one on a thread so that others go on."""
+    if context.draining:
+        raise NotReady("The daemon is stopping and takes no more events.")
+    if len(body) <= SMALL_BODY_BYTES:
+        return decode(body)
+    return await context.decoders.run(decode, body)
+
+
+def receipts(appended: Appended, **more: int) -> Response:
+    """Answer with the receipts: 201, or 200 when nothing was new."""
+    return JsonResponse(
+        {
+            "events": [receipt_document(receipt) for receipt in appended.receipts],
+            **more,
+            "as_of": appended.head,
+        },
+        status_code=200 if all(receipt.duplicate for receipt in appended.receipts) else 201,
+        headers={AS_OF_HEADER: str(appended.head)},
+    )
+
+
+def _decoder(request: Request, limits: Limits) -> Decode:
+    """Choose the decoder by the content type and the headers, before the body is read.
+
+    Raises:
+        UnsupportedMediaType: none fits.
+
+    """
+    name = media_type(request)
+    if name == STRUCTURED:
+        return partial(_structured, limits=limits)
+    if name == BATCH:
+        return partial(from_batch, limits=limits)
+    if name in LINES:
+        return partial(from_ndjson, limits=limits)
+    if "ce-specversion" in request.headers and (not name or name.endswith(("/json", "+json"))):
+        return partial(_binary, dict(request.headers), limits=limits)
+    if name == PLAIN:
+        return partial(_plain, limits=limits)
+    raise UnsupportedMediaType(
+        f"The content type {name[:80]!r} is not read here." if name else "There is no content type."
+    )
+
+
+def _structured(body: bytes, limits: Limits) -> list[NewEvent]:
+    return [from_json(body, limits)]
+
+
+def _plain(body: bytes, limits: Limits) -> list[NewEvent]:
+    if body.lstrip()[:1] == b"[":
+        return from_batch(body, limits)
+    return [from_json(body, limits)]
+
+
+def _binary(headers: dict[str, str], body: bytes, limits: Limits) -> list[NewEvent]:
+    return [from_binary(headers, body, limits)]

@@ -1,0 +1,51 @@
+"""States folded from the log itself: what the log knew at a position or at a moment."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from time import monotonic
+from typing import Final
+
+from daemon.api.context import Context
+from daemon.api.parameters import Point
+from domain.errors import BeyondHead, QueryTimeout
+from domain.events import RecordedEvent
+
+_PAGE_EVENTS: Final = 500
+
+
+def position_of(context: Context, point: Point) -> int:
+    """Return the last position that belongs to a point.
+
+    Raises:
+        BeyondHead: the position is beyond the newest event.
+
+    """
+    if point.moment is not None:
+        return context.log.position_at(point.moment)
+    position = point.position or 0
+    head = context.log.head()
+    if position > head:
+        raise BeyondHead(f"Position {position} is beyond the head of the log, {head}.")
+    return position
+
+
+def read_through(context: Context, stream: str, upto: int | None = None) -> Iterator[RecordedEvent]:
+    """Yield the events of a stream up to a position, in pages; no page is held longer than needed.
+
+    Raises:
+        QueryTimeout: the stream is so long that reading it takes longer than a query may.
+
+    """
+    deadline = monotonic() + context.read_seconds_max
+    version = 0
+    while True:
+        page = context.log.read_stream(
+            stream, after_version=version, upto=upto, limit=_PAGE_EVENTS
+        )
+        yield from page
+        if len(page) < _PAGE_EVENTS:
+            return
+        version = page[-1].version
+        if monotonic() > deadline:
+            raise QueryTimeout(f"Reading {stream[:80]!r} took longer than a query may.")

@@ -1,0 +1,251 @@
+"""The query parameters of the reading routes, and what all of them have in common.
+
+A parameter that is not known is refused with the nearest known one: a misspelt filter must not
+answer with everything.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar
+from urllib.parse import unquote
+
+from fastapi import Path
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    WithJsonSchema,
+    model_validator,
+)
+from starlette.requests import Request
+
+from daemon.api.problems import ParameterFault, invalid_parameters
+from domain.catalog import event_types, find_type
+from domain.errors import Invalid
+from domain.job import JobStatus
+from domain.suggest import did_you_mean, shorten
+from domain.timestamps import parse_timestamp
+
+LIMIT_MAX = 1000
+"""Most items of one page."""
+TIMEOUT_SECONDS_MAX = 30.0
+"""Longest wait for a position (seconds)."""
+_INTEGER_MAX = 2**63 - 1
+
+
+def _moment(value: object) -> int:
+    text = str(value)
+    # A "+" of an offset that was not percent-encoded arrives as a space.
+    if text[-6:-5] == " " and text[-3:-2] == ":" and "T" in text:
+        text = f"{text[:-6]}+{text[-5:]}"
+    return parse_timestamp(text)
+
+
+def _point(value: object) -> Point:
+    text = str(value)
+    if text.isascii() and text.isdigit():
+        return Point(position=min(int(text[:20]), _INTEGER_MAX))
+    return Point(moment=_moment(text))
+
+
+class Point(NamedTuple):
+    """A state of the log: up to a position, or as it was known at a moment."""
+
+    position: int | None = None
+    moment: int | None = None
+
+
+def words(value: object) -> list[str]:
+    """Split comma-separated values, so that ``a=1&a=2`` and ``a=1,2`` are the same."""
+    values = value if isinstance(value, list) else [value]
+    return [word for part in values for word in str(part).split(",") if word]
+
+
+def _event_types(value: object) -> list[str]:
+    names = words(value)
+    for name in names:
+        if find_type(name) is None:
+            known = [entry.name for entry in event_types()]
+            raise ValueError(f"unknown event type {shorten(name)}; {did_you_mean(name, known)}")
+    return names
+
+
+Moment = Annotated[
+    int,
+    BeforeValidator(_moment),
+    WithJsonSchema({"type": "string", "format": "date-time"}),
+]
+"""An RFC 3339 date-time with an offset; microseconds UTC inside."""
+
+AsOf = Annotated[
+    Point,
+    BeforeValidator(_point),
+    WithJsonSchema(
+        {"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "format": "date-time"}]}
+    ),
+]
+"""A position, or an RFC 3339 date-time."""
+
+Position = Annotated[int, Field(ge=0, le=_INTEGER_MAX)]
+
+MemberId = Annotated[
+    str,
+    Path(
+        description="The id; a `/` in it may stand as it is or as `%2F`, every other reserved "
+        "character percent-encoded."
+    ),
+    AfterValidator(unquote),
+]
+"""The id of one job or alert out of the path, where it stands percent-encoded."""
+
+
+class Parameters(BaseModel):
+    """The parameters of one route; unknown ones are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_unknown(cls, given: Any) -> Any:
+        known = list(cls.model_fields)
+        unknown = [name for name in given if name not in cls.model_fields] if given else []
+        if unknown:
+            faults = [
+                ParameterFault(
+                    detail=f"unknown parameter {shorten(name)}; {did_you_mean(name, known)}",
+                    code="unknown_parameter",
+                    parameter=name[:80],
+                )
+                for name in unknown[:10]
+            ]
+            raise Invalid(faults[0].detail, errors=faults, hint="See /docs for the parameters.")
+        return given
+
+
+class Reading(Parameters):
+    """What every read of the views may ask for."""
+
+    wait_for: Position | None = Field(
+        None,
+        description="Answer only when the views have reached this log position (the `as_of` of "
+        "an append). Beyond the head of the log: 409; not reached in time: 503.",
+        examples=[42],
+    )
+    timeout: float = Field(
+        5.0, ge=0, le=TIMEOUT_SECONDS_MAX, description="How long `wait_for` may wait (seconds)."
+    )
+
+
+Limit = Annotated[int, Field(ge=1, le=LIMIT_MAX, description="Most items of the page.")]
+Cursor = Annotated[
+    str | None,
+    Field(max_length=16_384, description="The `next` of the page before, with the same filters."),
+]
+
+
+class Listing(Reading):
+    """What every list may ask for."""
+
+    limit: Limit = 50
+    cursor: Cursor = None
+
+
+Since = Annotated[Moment | None, Field(description="Not before this time.")]
+Until = Annotated[Moment | None, Field(description="Not after this time.")]
+Name = Annotated[str, Field(min_length=1, max_length=4096)]
+
+
+class JobsParameters(Listing):
+    """Filters and order of the job list."""
+
+    status: Annotated[
+        list[JobStatus],
+        BeforeValidator(words),
+        Field(description="One or several canonical statuses.", examples=[["failed", "lost"]]),
+    ] = []
+    kind: Name | None = None
+    name: Name | None = None
+    owner: Name | None = None
+    queue: Name | None = None
+    workflow: Name | None = None
+    parent: Name | None = None
+    correlation: Name | None = None
+    since: Since = None
+    until: Until = None
+    q: Annotated[
+        str | None, Field(max_length=256, description="Words in name, error or message.")
+    ] = None
+    sort: Annotated[
+        Literal["-submitted", "submitted", "-updated", "updated"],
+        Field(description="The order; `-` = newest first."),
+    ] = "-submitted"
+
+
+class JobParameters(Reading):
+    """How to look at one job."""
+
+    as_of: AsOf | None = Field(
+        None,
+        description="The job as the log knew it at a position or time; read from the log itself.",
+        examples=[42],
+    )
+
+
+class HistoryParameters(JobParameters):
+    """How to look at the history of one job."""
+
+    attempts: Literal["one", "all"] = Field(
+        "one", description="`all` = the history of every attempt of the job's chain."
+    )
+
+
+EventType = Annotated[
+    list[str],
+    BeforeValidator(_event_types),
+    Field(description="One or several event types.", examples=[["job.failed"]]),
+]
+
+
+class StreamParameters(Parameters):
+    """Which events a live stream sends, and where it starts."""
+
+    stream: Annotated[Name | None, Field(description="The stream: `category/subject`.")] = None
+    type: EventType = []
+    source: Name | None = None
+    correlation: Annotated[Name | None, Field(description="The `correlationid`.")] = None
+    after: Annotated[
+        Position | None, Field(description="Only events after this position.", examples=[41])
+    ] = None
+
+
+class EventsParameters(StreamParameters):
+    """Filters and order of the event list."""
+
+    before: Annotated[
+        Position | None, Field(description="Only events before this position.")
+    ] = None
+    since: Since = None
+    until: Until = None
+    order: Annotated[Literal["asc", "desc"], Field(description="By position.")] = "asc"
+    limit: Limit = 50
+    cursor: Cursor = None
+
+
+P = TypeVar("P", bound=Parameters)
+
+
+def read_parameters(model: type[P], request: Request) -> P:
+    """Return the query parameters of a route that the web framework does not read them for.
+
+    Raises:
+        Invalid: they do not fit the model.
+
+    """
+    try:
+        return model.model_validate(dict(request.query_params))
+    except ValidationError as error:
+        faults = [{**fault, "loc": ("query", *fault["loc"])} for fault in error.errors()]
+        raise invalid_parameters(faults) from None

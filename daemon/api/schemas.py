@@ -1,0 +1,329 @@
+"""The shapes of requests and answers as the OpenAPI document states them.
+
+Documentation that is tested: answers are made without these models, and the tests check real
+answers against them. A client has to expect fields that are not here: more may be added.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Generic, Literal, TypeVar
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+
+from domain.alert import AlertStatus
+from domain.file import FileStatus
+from domain.job import JobStatus
+from domain.payloads.alert import Severity
+
+Item = TypeVar("Item")
+AsOf = Field(description="The log position up to which the answer holds.")
+
+
+class Shape(BaseModel):
+    """A JSON object of the interface."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class FaultShape(Shape):
+    """One fault of a request and its place: in the batch and the event, or a parameter."""
+
+    index: int | None = Field(None, description="Which event of the batch, from 0.")
+    pointer: str | None = Field(None, description="Where in the event (RFC 6901).")
+    parameter: str | None = Field(None, description="Which parameter or header.")
+    detail: str
+    code: str
+
+
+class Problem(Shape):
+    """Why a request was refused (RFC 9457)."""
+
+    type: str = Field(description="A page about this kind of problem.")
+    title: str
+    status: int
+    detail: str
+    code: str = Field(description="Stable; what programs should look at.")
+    errors: list[FaultShape]
+    hint: str = Field(description="What to do about it.")
+
+
+class Event(BaseModel):
+    """A CloudEvent 1.0 as it was recorded; extension attributes stand beside these."""
+
+    model_config = ConfigDict(extra="allow")
+
+    specversion: Literal["1.0"]
+    id: str
+    source: str
+    type: str
+    subject: str
+    time: AwareDatetime
+    datacontenttype: str
+    data: dict[str, Any]
+    position: int = Field(description="Counts over the log, from 1.")
+    version: int = Field(description="Counts in the stream, from 1.")
+    recordedtime: AwareDatetime
+
+
+class NewCloudEvent(BaseModel):
+    """A CloudEvent 1.0 on its way in; further attributes are extensions and kept as given."""
+
+    model_config = ConfigDict(extra="allow")
+
+    specversion: Literal["1.0"]
+    id: str = Field(min_length=1, description="With `source` the key for idempotency.")
+    source: str = Field(min_length=1)
+    type: str
+    subject: str = Field(min_length=1, description="The job id, alert id or file path.")
+    time: AwareDatetime | None = Field(None, description="When it happened; default: now.")
+    datacontenttype: str | None = None
+    data: dict[str, Any] | None = Field(None, description="Checked against the type's model.")
+    expectedversion: int | None = Field(
+        None, ge=0, description="Append only when the stream is at this version (0 = new)."
+    )
+
+
+class ReceiptShape(Shape):
+    """Where an event stands in the log."""
+
+    id: str
+    position: int
+    stream: str
+    version: int
+    duplicate: bool = Field(description="It was there already; this is the original's place.")
+    differs: bool = Field(False, description="It was there already, with another payload.")
+
+
+class Receipts(Shape):
+    """The answer to an append, given after the events are on disk."""
+
+    events: list[ReceiptShape]
+    dead_letters: int | None = Field(None, description="Intake only: what was put aside.")
+    as_of: int = AsOf
+
+
+class Page(Shape, Generic[Item]):
+    """One page of a list."""
+
+    items: list[Item]
+    next: str | None = Field(description="The cursor of the next page; null at the end.")
+    as_of: int = AsOf
+
+
+class Link(Shape):
+    """Another thing a job is linked to."""
+
+    to: str
+    role: str | None
+
+
+class Job(Shape):
+    """The state of a job."""
+
+    id: str
+    kind: str | None
+    name: str | None
+    owner: str | None
+    queue: str | None
+    priority: int | None
+    workflow: str | None
+    phase: str | None
+    parent: str | None
+    correlation: str | None
+    status: JobStatus
+    native_status: str | None = Field(description="The producer's own word.")
+    stage: str | None
+    progress: float | None = Field(description="0 to 1.")
+    attempt: int
+    attempts: int
+    worker: str | None
+    params: dict[str, Any] | None
+    input: Any
+    result: Any
+    message: str | None
+    warning: str | None
+    error: dict[str, Any] | None
+    next: str | None = Field(description="The job id of the next attempt.")
+    links: list[Link]
+    submitted: AwareDatetime
+    started: AwareDatetime | None
+    ended: AwareDatetime | None
+    updated: AwareDatetime
+    queue_seconds: float | None
+    run_seconds: float | None
+    last_position: int
+    events: int
+    pinned: bool
+    pinned_time: AwareDatetime | None
+    archived: bool
+    archived_time: AwareDatetime | None
+
+
+class JobDetail(Job):
+    """The state of one job."""
+
+    as_of: int = AsOf
+
+
+class HistoryEntry(Shape):
+    """What one event said about a job, and what it changed."""
+
+    model_config = ConfigDict(extra="forbid", populate_by_name=True)
+
+    job: str | None = Field(None, description="With attempts=all: which attempt.")
+    position: int
+    version: int
+    type: str
+    time: AwareDatetime
+    recordedtime: AwareDatetime
+    from_: JobStatus | None = Field(alias="from")
+    to: JobStatus
+    attempt: int
+    stage: str | None
+    percent: int | None
+    source: str
+    actor: str | None
+    message: str | None
+    late: bool = Field(description="A transition that did not move the status.")
+    skewed: bool = Field(description="The producer's clock ran ahead; its time was cut.")
+
+
+class Alert(Shape):
+    """The state of an alert."""
+
+    id: str
+    state: AlertStatus
+    severity: Severity | None
+    kind: str | None
+    title: str | None
+    message: str | None
+    fingerprint: str | None
+    job: str | None
+    labels: dict[str, str]
+    first_seen: AwareDatetime | None
+    last_seen: AwareDatetime | None
+    count: int
+    acknowledged: AwareDatetime | None
+    acknowledged_by: str | None
+    resolved: AwareDatetime | None
+    resolved_by: str | None
+    notified: AwareDatetime | None
+    notifications: int
+    updated: AwareDatetime
+    last_position: int
+    events: int
+
+
+class File(Shape):
+    """The last that is known of a file."""
+
+    path: str
+    state: FileStatus
+    size: int | None
+    checksum: str | None
+    linecnt: int | None
+    bytecnt: int | None
+    created: str | None
+    is_dir: bool | None
+    files: int | None
+    generation: str | None
+    bucket: str | None
+    observations: int
+    first_observed: AwareDatetime | None
+    observed: AwareDatetime | None
+    matched: AwareDatetime | None
+    workflow: str | None
+    phases: list[str] | None
+    jobs: list[str] | None
+    reason: str | None
+    concluded: AwareDatetime | None
+    outcome: str | None
+    job: str | None
+    message: str | None
+    updated: AwareDatetime
+    last_position: int
+    events: int
+
+
+class DeadLetter(Shape):
+    """A piece of input that could not become events; secrets in it are masked."""
+
+    id: int
+    format: str
+    origin: str
+    reason: str
+    detail: str
+    raw: str
+    length: int
+    sha256: str
+    first_seen: AwareDatetime
+    last_seen: AwareDatetime
+    count: int
+
+
+class Offset(Shape):
+    """How far a followed file or pipe was read."""
+
+    follow: str
+    offset: int
+
+
+class Progress(Shape):
+    """How far an operation is."""
+
+    done: int
+    total: int
+
+
+class OperationShape(Shape):
+    """Long work inside the daemon."""
+
+    id: str
+    kind: Literal["verify", "rebuild"]
+    projection: str | None
+    state: Literal["running", "succeeded", "failed"]
+    started: AwareDatetime
+    ended: AwareDatetime | None
+    progress: Progress
+    result: dict[str, Any] | None
+    error: Problem | None
+
+
+class ProjectionShape(Shape):
+    """How a projection stands."""
+
+    name: str
+    version: int
+    position: int
+    state: Literal["building", "live", "rebuilding", "failed"]
+    error: str | None
+    failed_position: int | None
+    built: int | None
+    head: int
+    last_processed: AwareDatetime | None
+
+
+class LogShape(Shape):
+    """How the log stands."""
+
+    position: int
+    ok: bool
+    code: str | None
+    error: str | None
+    since: AwareDatetime
+
+
+class Health(Shape):
+    """The process is alive."""
+
+    status: Literal["alive"]
+    version: str
+
+
+class Readiness(Shape):
+    """Whether the daemon can do its work."""
+
+    status: Literal["ready", "degraded", "starting", "failed", "stopping"]
+    log: LogShape
+    projections: list[ProjectionShape]
+    draining: bool

@@ -1,0 +1,276 @@
+"""Prometheus metrics: what is counted on the way, and what is looked up when scraped.
+
+Every label has a bounded set of values: never an id, a path or a name that a client chose. Each
+`Metrics` has a registry of its own, so that two daemons in one process do not share counts.
+"""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import threading
+from collections import Counter as Tally
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from importlib.metadata import version as distribution_version
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import apsw
+from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from daemon.eventlog.requests import Appended
+from domain.errors import ChronicledError
+
+if TYPE_CHECKING:
+    from daemon.eventlog.log import EventLog
+    from projections.runner import ProjectionRunner
+    from projections.views import Views
+
+PROGRAM_VERSION: Final = distribution_version("chronicled")
+PREFIX: Final = "chronicled_"
+METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+SECONDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+EVENTS: Final = (1, 2, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000)
+
+RATE_SECONDS: Final = 300
+"""How far back rates are kept (seconds)."""
+
+
+class Metrics:
+    """Everything this daemon counts; safe to use from any thread."""
+
+    def __init__(self, clock: Callable[[], int]) -> None:
+        # The creation time of each series would double their number, and nobody charts it.
+        disable_created_metrics()
+        self.registry = CollectorRegistry()
+        self.rates = Rates(clock)
+        self._appended = self._counter(
+            "events_appended_total",
+            "Events appended to the log, by the category of their type and the format they "
+            "came in.",
+            ("category", "source_kind"),
+        )
+        self._duplicates = self._counter(
+            "events_duplicate_total", "Events that were in the log already."
+        )
+        self._rejected = self._counter(
+            "events_rejected_total", "Faults of refused ingest requests, by error code.", ("reason",)
+        )
+        self._dead_letters = self._counter(
+            "dead_letters_total",
+            "Undecodable pieces of input put aside, by the format they were read as.",
+            ("format",),
+        )
+        self._snapshot_failures = self._counter(
+            "snapshot_failures_total", "Failed backups, by the step that failed.", ("step",)
+        )
+        self._append_seconds = self._histogram(
+            "append_duration_seconds",
+            "From the start of an ingest request to the fsync of its events.",
+            SECONDS,
+        )
+        self._commit_events = self._histogram(
+            "commit_events", "Events in one commit of the log.", EVENTS
+        )
+        self._request_seconds = self._histogram(
+            "http_request_duration_seconds",
+            "From a request to its answer; for streams, to the answer's beginning.",
+            SECONDS,
+            ("route", "method", "status"),
+        )
+
+    def _counter(self, name: str, text: str, labels: Iterable[str] = ()) -> Counter:
+        return Counter(PREFIX + name, text, tuple(labels), registry=self.registry)
+
+    def _histogram(
+        self, name: str, text: str, buckets: Iterable[float], labels: Iterable[str] = ()
+    ) -> Histogram:
+        return Histogram(
+            PREFIX + name, text, tuple(labels), buckets=tuple(buckets), registry=self.registry
+        )
+
+    def appended(self, appended: Appended, source_kind: str) -> None:
+        """Count what an append recorded, what was there already, and what was put aside."""
+        tally = Tally(
+            "" if receipt.duplicate else receipt.stream.partition("/")[0]
+            for receipt in appended.receipts
+        )
+        self._duplicates.inc(tally.pop("", 0))
+        for category, count in tally.items():
+            self._appended.labels(category, source_kind).inc(count)
+        if appended.dead_letters:
+            self._dead_letters.labels(source_kind).inc(appended.dead_letters)
+
+    def rejected(self, error: ChronicledError) -> None:
+        """Count the faults of a refused ingest request; one where none is named."""
+        self._rejected.labels(error.code).inc(max(len(error.errors), 1))
+
+    def append_seconds(self, seconds: float) -> None:
+        """Observe the time from a request to the fsync of its events."""
+        self._append_seconds.observe(seconds)
+
+    def committed(self, events: int) -> None:
+        """Observe a commit of the log; called on the writer's thread."""
+        self._commit_events.observe(events)
+        self.rates.add(events)
+
+    def request(self, route: str, method: str, status: int, seconds: float) -> None:
+        """Observe an HTTP request."""
+        method = method if method in METHODS else "other"
+        self._request_seconds.labels(route, method, str(status)).observe(seconds)
+
+    def exposition(self, accept: str) -> tuple[bytes, str]:
+        """Return the text and content type for a scraper: OpenMetrics if it accepts that."""
+        encoder, content_type = choose_encoder(accept)
+        return encoder(self.registry), content_type
+
+
+class Rates:
+    """Events per second over the last seconds and minutes; one number a second is kept."""
+
+    def __init__(self, clock: Callable[[], int]) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._seconds: deque[tuple[int, int]] = deque(maxlen=RATE_SECONDS)
+
+    def add(self, events: int) -> None:
+        """Count events of this second."""
+        second = self._clock() // 1_000_000
+        with self._lock:
+            if self._seconds and self._seconds[-1][0] == second:
+                events += self._seconds.pop()[1]
+            self._seconds.append((second, events))
+
+    def per_second(self, seconds: int) -> float:
+        """Return the mean rate of the last ``seconds`` (at most `RATE_SECONDS`)."""
+        start = self._clock() // 1_000_000 - seconds
+        with self._lock:
+            return sum(events for second, events in self._seconds if second > start) / seconds
+
+
+class StateCollector(Collector):
+    """Gauges that are looked up when a scraper asks: the log, the projections, the disk."""
+
+    def __init__(
+        self, log: EventLog, views: Views, runner: ProjectionRunner, files: Mapping[str, Path]
+    ) -> None:
+        self._log = log
+        self._views = views
+        self._runner = runner
+        self._files = files
+
+    def describe(self) -> list[Metric]:
+        """Return nothing: asking at registration would read files before they are there."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the gauges."""
+        writer = self._log.writer
+        yield _gauge("writer_queue_events", "Events that wait for the writer.", writer.queued_events)
+        yield _gauge(
+            "writer_queue_capacity_events",
+            "Events that may wait for the writer; beyond, requests get 503.",
+            writer.bounds.queue_events,
+        )
+        yield _gauge("log_position", "Position of the newest event.", self._log.head())
+        yield from self._projections()
+        yield from self._sizes()
+        yield from self._snapshots()
+        yield self._jobs()
+        yield _build()
+
+    def _projections(self) -> Iterator[Metric]:
+        position = _family("projection_position", "How far a projection is.", "projection")
+        processed = _family(
+            "projection_last_processed_timestamp_seconds",
+            "When the last event that a projection processed was recorded.",
+            "projection",
+        )
+        failed = _family(
+            "projection_failed", "Whether a projection stands still on an error.", "projection"
+        )
+        for status in self._runner.status():
+            position.add_metric([status.name], status.position)
+            failed.add_metric([status.name], float(status.state == "failed"))
+            if status.recordedtime is not None:
+                processed.add_metric([status.name], status.recordedtime / 1_000_000)
+        yield from (position, processed, failed)
+
+    def _sizes(self) -> Iterator[Metric]:
+        database = _family("database_size_bytes", "Size of a database file.", "database")
+        wal = _family("wal_size_bytes", "Size of a database's write-ahead log.", "database")
+        sizes = database_sizes(self._files)
+        for name, size in sizes.items():
+            database.add_metric([name], size.database)
+            wal.add_metric([name], size.wal)
+        yield from (database, wal)
+        free = disk_free(self._files.values())
+        yield _gauge("disk_free_bytes", "Free space on the disk of the data directory.", free)
+
+    @staticmethod
+    def _snapshots() -> Iterator[Metric]:
+        yield _gauge(
+            "snapshot_last_success_timestamp_seconds", "When a backup last succeeded; 0 = never.", 0
+        )
+        yield _gauge(
+            "snapshot_last_proved_timestamp_seconds",
+            "When a backup was last proved by restoring it; 0 = never.",
+            0,
+        )
+
+    def _jobs(self) -> Metric:
+        jobs = _family("jobs", "Jobs by their present status.", "status")
+        # Before the views are first built there is nothing to count.
+        with suppress(ChronicledError):
+            for status, count in self._views.job_counts().items():
+                jobs.add_metric([status], count)
+        return jobs
+
+
+class Sizes(NamedTuple):
+    """The sizes of a database file and its write-ahead log (bytes)."""
+
+    database: int
+    wal: int
+
+
+def database_sizes(files: Mapping[str, Path]) -> dict[str, Sizes]:
+    """Return the sizes of the databases; a file that is not there has none."""
+    return {
+        name: Sizes(_size(path), _size(path.with_name(f"{path.name}-wal")))
+        for name, path in files.items()
+    }
+
+
+def disk_free(files: Iterable[Path]) -> int:
+    """Return the free bytes of the disk that holds the data directory."""
+    for path in files:
+        with suppress(OSError):
+            return shutil.disk_usage(path.parent).free
+    return 0
+
+
+def _size(path: Path) -> int:
+    with suppress(OSError):
+        return path.stat().st_size
+    return 0
+
+
+def _family(name: str, text: str, *labels: str) -> GaugeMetricFamily:
+    return GaugeMetricFamily(PREFIX + name, text, labels=labels)
+
+
+def _gauge(name: str, text: str, value: float) -> Metric:
+    return GaugeMetricFamily(PREFIX + name, text, value=value)
+
+
+def _build() -> Metric:
+    build = _family("build_info", "The running program; always 1.", "version", "python", "sqlite")
+    versions = (PROGRAM_VERSION, platform.python_version(), apsw.sqlite_lib_version())
+    build.add_metric(versions, 1)
+    return build
