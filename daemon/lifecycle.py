@@ -78,6 +78,11 @@ class ServiceThread:
         """Whether the thread is running."""
         return self._thread.is_alive()
 
+    @property
+    def current(self) -> bool:
+        """Whether the caller runs on this very thread."""
+        return threading.current_thread() is self._thread
+
     def start(self) -> None:
         """Start the thread; once."""
         self._thread.start()

@@ -55,8 +55,10 @@ def _pragma(connection: apsw.Connection, name: str, value: str | int) -> None:
         raise StorageFailed(f"SQLite kept {name} = {present!r}, wanted {value!r}")
 
 
-def open_writer(path: str, *, synchronous: str = "FULL") -> apsw.Connection:
+def open_writer(path: str, *, synchronous: str = "FULL", vfs: str | None = None) -> apsw.Connection:
     """Open the log for writing, making it first where there is none.
+
+    ``vfs`` names the SQLite file system to go through, None for the default one.
 
     Raises:
         NewerSchema: the file was written by a newer version of this program.
@@ -67,7 +69,7 @@ def open_writer(path: str, *, synchronous: str = "FULL") -> apsw.Connection:
     flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE | apsw.SQLITE_OPEN_URI
     connection: apsw.Connection | None = None
     try:
-        connection = apsw.Connection(path, flags=flags)
+        connection = apsw.Connection(path, flags=flags, vfs=vfs)
         connection.set_busy_timeout(BUSY_TIMEOUT_MS)
         connection.pragma("foreign_keys", 0)
         _create_or_check(connection, path)
@@ -87,17 +89,23 @@ def open_writer(path: str, *, synchronous: str = "FULL") -> apsw.Connection:
 
 
 def _create_or_check(connection: apsw.Connection, path: str) -> None:
-    application, version = connection.pragma("application_id"), connection.pragma("user_version")
-    fresh = connection.execute("SELECT count(*) FROM sqlite_schema").get == 0
-    if fresh and application == 0 and version == 0:
+    if _is_fresh(connection):
         _create(connection, path)
-    elif application != APPLICATION_ID:
+    application, version = connection.pragma("application_id"), connection.pragma("user_version")
+    if application != APPLICATION_ID:
         raise LogDamaged(
             f"{path} is not an event log (application_id {application})",
             hint="Point --data at the directory of an event log, or at an empty one.",
         )
-    elif version > SCHEMA_VERSION:
+    if version > SCHEMA_VERSION:
         raise NewerSchema(f"{path} has schema {version}; this program knows {SCHEMA_VERSION}")
+    if connection.pragma("auto_vacuum") != 2:
+        raise StorageFailed(f"{path} was made without incremental auto_vacuum")
+
+
+def _is_fresh(connection: apsw.Connection) -> bool:
+    marks = connection.pragma("application_id"), connection.pragma("user_version")
+    return marks == (0, 0) and connection.execute("SELECT count(*) FROM sqlite_schema").get == 0
 
 
 def _create(connection: apsw.Connection, path: str) -> None:
@@ -105,19 +113,25 @@ def _create(connection: apsw.Connection, path: str) -> None:
     _pragma(connection, "auto_vacuum", 2)
     if not is_memory(path):
         _pragma(connection, "journal_mode", "wal")
-    with connection:
-        connection.execute(_SCHEMA.read_text())
-        _pragma(connection, "application_id", APPLICATION_ID)
-        _pragma(connection, "user_version", SCHEMA_VERSION)
-    if connection.pragma("auto_vacuum") != 2:
-        raise StorageFailed(f"SQLite did not keep auto_vacuum on {path}")
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        # Somebody else may have made it since we looked.
+        if _is_fresh(connection):
+            connection.execute(_SCHEMA.read_text())
+            _pragma(connection, "application_id", APPLICATION_ID)
+            _pragma(connection, "user_version", SCHEMA_VERSION)
+        connection.execute("COMMIT")
+    finally:
+        if not connection.get_autocommit():
+            connection.execute("ROLLBACK")
 
 
 class ReadPool:
     """Read-only connections, one for each reader at work; idle ones are used again."""
 
-    def __init__(self, path: str, *, idle_max: int = 8) -> None:
+    def __init__(self, path: str, *, idle_max: int = 8, vfs: str | None = None) -> None:
         self._path = path
+        self._vfs = vfs
         self._idle_max = idle_max
         self._idle: list[apsw.Connection] = []
         self._busy: set[apsw.Connection] = set()
@@ -157,7 +171,7 @@ class ReadPool:
     def _open(self) -> apsw.Connection:
         flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
         try:
-            connection = apsw.Connection(self._path, flags=flags)
+            connection = apsw.Connection(self._path, flags=flags, vfs=self._vfs)
             connection.set_busy_timeout(BUSY_TIMEOUT_MS)
         except apsw.Error as error:
             raise translate(error) from error

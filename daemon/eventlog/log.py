@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import uuid
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from pathlib import Path
@@ -34,11 +35,10 @@ from daemon.eventlog.requests import (
     Work,
     WriterBounds,
 )
-from daemon.eventlog.transaction import Transaction
 from daemon.eventlog.verify import TAIL_EVENTS, Progress, verify_rows, verify_structure
 from daemon.eventlog.writer import Answer, Writer
 from daemon.lifecycle import Clock, ServiceThread, system_clock
-from domain.errors import LogDamaged, NotReady, StorageFailed
+from domain.errors import LogDamaged, NotReady
 from domain.events import NewEvent, RecordedEvent
 
 APPEND_SECONDS: float = 30.0
@@ -58,7 +58,7 @@ class EventLog:
         self._pool = pool
         self._reader = Reader(pool)
         self._thread = ServiceThread(writer, clock)
-        self._started = self._closed = False
+        self._closed = False
         with pool.connection() as db:
             self.log_id: str = db.execute("SELECT value FROM log_meta WHERE key = 'log_id'").get
             self.epoch: int = db.execute("SELECT value FROM log_meta WHERE key = 'epoch'").get
@@ -71,8 +71,11 @@ class EventLog:
         clock: Clock = system_clock,
         synchronous: str = "FULL",
         bounds: WriterBounds | None = None,
+        vfs: str | None = None,
     ) -> EventLog:
         """Open a log, making it first where there is none; ``:memory:`` for one in memory.
+
+        ``vfs`` names the SQLite file system to go through, None for the default one.
 
         Raises:
             NewerSchema, LogDamaged, StorageFailed, DiskFull: it cannot be used.
@@ -81,31 +84,44 @@ class EventLog:
         name = str(path)
         if name == ":memory:":
             name = memory_uri(f"chronicled-{uuid.uuid4().hex}")
-        connection = open_writer(name, synchronous=synchronous)
+        connection = open_writer(name, synchronous=synchronous, vfs=vfs)
         wal_path = None if is_memory(name) else Path(f"{name}-wal")
+        pool = ReadPool(name, vfs=vfs)
         try:
             log_id = _introduce(connection, clock())
             writer = Writer(connection, log_id, wal_path, bounds or WriterBounds(), clock)
-            return cls(name, writer, ReadPool(name), clock)
-        except apsw.Error as error:
+            return cls(name, writer, pool, clock)
+        except BaseException as error:
+            pool.close()
             connection.close()
-            raise translate(error) from error
+            if isinstance(error, apsw.Error):
+                raise translate(error) from error
+            raise
 
     # -- life ---------------------------------------------------------------------------------
 
     def start(self) -> None:
         """Run the writer on its thread."""
-        self._started = True
         self._thread.start()
 
     def close(self) -> None:
-        """Commit what waits, checkpoint, and close every connection; twice does no harm."""
+        """Commit what waits, checkpoint, and close every connection; twice does no harm.
+
+        The last thing that `on_commit` callbacks hear is a call at the end, so that whoever waits
+        for a commit finds the log closed.
+        """
+        if self._thread.current:
+            # The garbage collector may have chosen the writer's thread to end an application on.
+            threading.Thread(target=self.close, name="close-log").start()
+            return
         if self._closed:
             return
         self._closed = True
         self._thread.stop()
+        self.writer.drain()
         self._pool.close()
         self.writer.close()
+        self.writer.announce()
 
     @property
     def health(self) -> LogHealth:
@@ -142,19 +158,20 @@ class EventLog:
         outcome = self._wait(Append(events, dead_letters, follow), timeout_seconds)
         return cast("Appended", outcome)
 
-    def work(
-        self, run: Callable[[Transaction], Any], *, timeout_seconds: float = APPEND_SECONDS
-    ) -> Any:
-        """Run a function inside the writer's transaction and return what it returned."""
-        return cast("Done", self._wait(Work(run), timeout_seconds)).value
+    def work(self, work: Work, *, timeout_seconds: float = APPEND_SECONDS) -> Any:
+        """Run a function inside the writer's transaction and return what it returned.
+
+        What the function raises is raised here. Waits for room where the queue is full.
+        """
+        return cast("Done", self._wait(work, timeout_seconds, timeout_seconds)).value
 
     def ping(self, done: Callable[[], None]) -> None:
         """Call back when the writer has gone through a transaction: it is alive."""
         self.submit(Work(lambda _: None), lambda _: done())
 
-    def _wait(self, request: Request, timeout_seconds: float) -> Outcome:
+    def _wait(self, request: Request, timeout_seconds: float, room_seconds: float = 0.0) -> Outcome:
         future: Future[Outcome] = Future()
-        self.submit(request, future.set_result)
+        self.writer.submit(request, future.set_result, wait_seconds=room_seconds)
         try:
             outcome = future.result(timeout_seconds)
         except TimeoutError:
@@ -240,48 +257,67 @@ class EventLog:
 
 def _introduce(connection: apsw.Connection, now: int) -> str:
     """Return the log's id; a log that has none yet gets one."""
-    log_id = connection.execute("SELECT value FROM log_meta WHERE key = 'log_id'").get
-    if log_id is None:
-        log_id = str(uuid.uuid4())
-        with connection:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        log_id = connection.execute("SELECT value FROM log_meta WHERE key = 'log_id'").get
+        if log_id is None:
+            log_id = str(uuid.uuid4())
             connection.executemany(
                 "INSERT INTO log_meta (key, value) VALUES (?, ?)",
                 [("log_id", log_id), ("epoch", 1), ("created", now)],
             )
+        connection.execute("COMMIT")
+    finally:
+        if not connection.get_autocommit():
+            connection.execute("ROLLBACK")
     if not isinstance(log_id, str):
-        raise StorageFailed("the event log has no id")
+        raise LogDamaged("the event log has no id")
     return log_id
 
 
 class SharedLogs:
-    """One open log for each real path of this process, counted by its users."""
+    """One open log for each real path of this process, counted by its users.
+
+    Users may be dropped by the garbage collector, at any moment and on any thread, also on one
+    that is in here already. So leaving only notes the log; whoever holds the lock does the rest.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._logs: dict[str, tuple[EventLog, int]] = {}
+        self._leaving: deque[EventLog] = deque()
 
-    def acquire(self, path: str) -> EventLog:
-        """Open and start the log at a path, or join the one that is open."""
-        if is_memory(path):
-            log = EventLog.open(path)
-            log.start()
-            return log
-        key = str(Path(path).resolve())
+    def acquire(self, path: str, **options: Any) -> EventLog:
+        """Join the log at a path; the first to come opens it, with these options, and starts it.
+
+        Each ``:memory:`` is a log of its own.
+        """
+        name = path if is_memory(path) else str(Path(path).resolve())
         with self._lock:
-            entry = self._logs.get(key)
-            if entry is None:
-                log = EventLog.open(key)
+            log, users = self._logs.get(name, (None, 0))
+            if log is None or name == ":memory:":
+                log, users = EventLog.open(name, **options), 0
                 log.start()
-                entry = (log, 0)
-            self._logs[key] = (entry[0], entry[1] + 1)
-            return entry[0]
+            self._logs[log.path] = (log, users + 1)
+        self._settle()
+        return log
 
     def release(self, log: EventLog) -> None:
         """Leave a log; the last one to leave closes it."""
-        with self._lock:
-            _, users = self._logs.get(log.path, (log, 1))
-            if users > 1:
-                self._logs[log.path] = (log, users - 1)
-                return
+        self._leaving.append(log)
+        self._settle()
+
+    def _settle(self) -> None:
+        while self._leaving and self._lock.acquire(blocking=False):
+            try:
+                self._leave(self._leaving.popleft())
+            finally:
+                self._lock.release()
+
+    def _leave(self, log: EventLog) -> None:
+        _, users = self._logs.get(log.path, (log, 1))
+        if users > 1:
+            self._logs[log.path] = (log, users - 1)
+        else:
             self._logs.pop(log.path, None)
-        log.close()
+            log.close()

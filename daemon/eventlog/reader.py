@@ -7,11 +7,11 @@ from typing import Any, Final
 
 import apsw
 import orjson
-from domain.catalog import upcast
 
 from daemon.eventlog.connection import ReadPool
 from daemon.eventlog.requests import EventPage, EventQuery
 from daemon.eventlog.statements import SQL
+from domain.catalog import upcast
 from domain.events import RecordedEvent
 from domain.timestamps import format_timestamp
 
@@ -161,7 +161,7 @@ def _listing(
     query: EventQuery, low: int, high: int, limit: int
 ) -> tuple[str, tuple[str | int, ...]]:
     """Build the listing of the events between two positions (both exclusive)."""
-    where = ["s.application = ''", "e.position > ?", "e.position < ?"]
+    where = ["s.application = ''", "e.event_key IS NOT NULL", "e.position > ?", "e.position < ?"]
     parameters: list[str | int] = [low, high]
     if query.types:
         marks = ", ".join("?" * len(query.types))

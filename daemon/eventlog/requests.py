@@ -62,9 +62,15 @@ class Append:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """Run a function inside the writer's transaction, in a savepoint of its own."""
+    """Run a function inside the writer's transaction, in a savepoint of its own.
+
+    The function may run twice: once more when another request spoilt the group. ``events`` and
+    ``size`` (bytes) are what it counts for in the queue.
+    """
 
     run: Callable[[Transaction], Any]
+    events: int = 1
+    size: int = 0
 
 
 Request = Append | Work

@@ -55,18 +55,20 @@ INSERT INTO log_meta (key, value) VALUES ('probe', ?)
 ON CONFLICT (key) DO UPDATE SET value = excluded.value;
 
 -- name: events_after
--- The daemon's own events in log order.
+-- The daemon's own events in log order: those with a key. (An application of the library without a
+-- name has rows beside them that mean nothing to the daemon.)
 SELECT e.position, s.name, e.version, e.type_id, e.time, e.recordedtime, e.source_id, e.id,
        e.data, e.extensions, e.class_version
 FROM events e CROSS JOIN streams s ON s.stream_id = e.stream_id
-WHERE e.position > ? AND s.application = ''
+WHERE e.position > ? AND s.application = '' AND e.event_key IS NOT NULL
 ORDER BY e.position LIMIT ?;
 
 -- name: events_of_stream
 SELECT e.position, s.name, e.version, e.type_id, e.time, e.recordedtime, e.source_id, e.id,
        e.data, e.extensions, e.class_version
 FROM streams s CROSS JOIN events e ON e.stream_id = s.stream_id
-WHERE s.application = '' AND s.name = ? AND e.version > ? AND e.position <= ?
+WHERE s.application = '' AND s.name = ? AND e.event_key IS NOT NULL
+  AND e.version > ? AND e.position <= ?
 ORDER BY e.version LIMIT ?;
 
 -- name: rows_after

@@ -82,7 +82,8 @@ def _verify_row(row: Any, before: int, digest: bytes, recorded: int) -> list[Fin
         findings.append(Finding("chain", "the digest does not follow from the row", position))
     if recordedtime < recorded:
         findings.append(Finding("time", "recordedtime goes backwards", position))
-    if key is not None and key != chain.event_key(source or "", event_id or ""):
+    keyed = source is not None or event_id is not None
+    if key != (chain.event_key(source or "", event_id or "") if keyed else None):
         findings.append(Finding("key", "the key is not that of (source, id)", position))
     return findings
 

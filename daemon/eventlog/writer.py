@@ -18,9 +18,8 @@ from typing import Any, Final
 
 import apsw
 
-from daemon.eventlog.connection import translate
+from daemon.eventlog.connection import BUSY_TIMEOUT_MS, translate
 from daemon.eventlog.requests import (
-    Append,
     Done,
     LogHealth,
     Outcome,
@@ -30,13 +29,28 @@ from daemon.eventlog.requests import (
 )
 from daemon.eventlog.statements import SQL
 from daemon.eventlog.transaction import Known, Transaction
-from domain.errors import ChronicledError, NotReady, QueueFull, VersionConflict
+from domain.errors import ChronicledError, NotReady, QueueFull, StorageFailed, VersionConflict
 
 PROBE_SECONDS: Final = 1.0
 """How often a log whose disk failed is tried again while nobody writes."""
+CHECKPOINT_WAIT_MS: Final = 200
+"""How long a checkpoint that empties the write-ahead log waits for readers (milliseconds)."""
 FREE_BYTES_MIN: Final = 1024 * 1024
 """How much must be free before a log whose disk failed is tried again (bytes)."""
 _OVERHEAD_BYTES: Final = 256
+_DISK: Final = (
+    apsw.FullError,
+    apsw.IOError,
+    apsw.ReadOnlyError,
+    apsw.CantOpenError,
+    apsw.CorruptError,
+    apsw.NotADBError,
+    apsw.NoMemError,
+    apsw.BusyError,
+    apsw.LockedError,
+    apsw.ProtocolError,
+)
+"""Failures of the disk or the file: no request of the group is to blame, and all of it failed."""
 
 _logger = logging.getLogger(__name__)
 Answer = Callable[[Outcome], None]
@@ -46,7 +60,7 @@ _Waiting = tuple[Request, Answer, int, int]
 def _weight(request: Request) -> tuple[int, int]:
     """Return the events and bytes a request holds in the queue."""
     if isinstance(request, Work):
-        return 1, _OVERHEAD_BYTES
+        return request.events, request.size + _OVERHEAD_BYTES
     size = sum(len(event.data) + _OVERHEAD_BYTES for event in request.events)
     size += sum(len(letter.raw) + _OVERHEAD_BYTES for letter in request.dead_letters)
     return max(len(request.events) + len(request.dead_letters), 1), size
@@ -73,10 +87,12 @@ class Writer:
         self._wal_path = wal_path
         self._clock = clock
         self._known = Known.read(connection, log_id)
-        self._seen_version = connection.data_version()
+        self._seen_version = -1
+        self._wal_bytes = bounds.wal_bytes
         self._queue: deque[_Waiting] = deque()
         self._queued = (0, 0)
         self._lock = threading.Lock()
+        self._room = threading.Condition(self._lock)
         self._closed = False
         self._listeners: list[Callable[[int], None]] = []
         self._observers: list[Callable[[int], None]] = []
@@ -93,8 +109,11 @@ class Writer:
         """How many events wait."""
         return self._queued[0]
 
-    def submit(self, request: Request, answer: Answer) -> None:
+    def submit(self, request: Request, answer: Answer, *, wait_seconds: float = 0.0) -> None:
         """Queue a request; `answer` is called on the writer's thread after its commit.
+
+        Where the queue is full, `wait_seconds` says how long to wait for room. An empty queue has
+        room for anything.
 
         Raises:
             QueueFull: the queue is at its bound; nothing was taken.
@@ -102,16 +121,25 @@ class Writer:
 
         """
         events, size = _weight(request)
-        with self._lock:
+        with self._room:
+            if not self._has_room(events, size):
+                self._room.wait_for(lambda: self._has_room(events, size), wait_seconds)
             if self._closed:
                 raise NotReady("the event log is closing")
-            total_events, total_size = self._queued[0] + events, self._queued[1] + size
-            over = total_events > self.bounds.queue_events or total_size > self.bounds.queue_bytes
-            if over and self._queue:
+            if not self._has_room(events, size):
                 raise QueueFull(f"{self._queued[0]} events wait for the writer")
             self._queue.append((request, answer, events, size))
-            self._queued = (total_events, total_size)
+            self._queued = (self._queued[0] + events, self._queued[1] + size)
         self.woken.set()
+
+    def _has_room(self, events: int, size: int) -> bool:
+        queued_events, queued_size = self._queued
+        fits = queued_events + events <= self.bounds.queue_events
+        return (
+            self._closed
+            or not self._queue
+            or (fits and queued_size + size <= self.bounds.queue_bytes)
+        )
 
     def on_commit(self, callback: Callable[[int], None]) -> Callable[[], None]:
         """Call back with the new head after each commit that moved it; returns the way out."""
@@ -123,6 +151,11 @@ class Writer:
                 self._listeners = [other for other in self._listeners if other is not callback]
 
         return leave
+
+    def announce(self) -> None:
+        """Call back everybody who asked to hear of commits."""
+        for callback in self._listeners:
+            _call(callback, self.head)
 
     def observe_groups(self, callback: Callable[[int], None]) -> None:
         """Call back with the number of events of each commit."""
@@ -146,21 +179,35 @@ class Writer:
         if self.head > before:
             for callback in self._observers:
                 _call(callback, self.head - before)
-            for callback in self._listeners:
-                _call(callback, self.head)
+            self.announce()
         self._cap_wal()
         return 0.0 if self._queue or not self.health.ok else None
 
-    def close(self, reason: str = "the event log is closing") -> None:
-        """Take no more, commit what waits, checkpoint. Call after the thread has ended."""
-        with self._lock:
+    def drain(self) -> None:
+        """Take no more, and answer everything that waits; for when the thread has ended.
+
+        A disk that fails now has failed for all of them: nobody waits for one try each.
+        """
+        with self._room:
             self._closed = True
+            self._room.notify_all()
         while self._queue:
             self.step(self._clock())
-        with suppress(apsw.Error):
-            self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+            if not self.health.ok:
+                self._refuse_all()
+
+    def _refuse_all(self) -> None:
+        with self._lock:
+            waiting = list(self._queue)
+            self._queue.clear()
+            self._queued = (0, 0)
+        for _, answer, _, _ in waiting:
+            _call(answer, StorageFailed(f"the log closed on a failing disk: {self.health.error}"))
+
+    def close(self) -> None:
+        """Checkpoint and close the connection. Call after `drain`, when no reader is left."""
+        self._checkpoint()
         self._connection.close()
-        _logger.debug("writer closed: %s", reason)
 
     def _drain(self) -> list[_Waiting]:
         group: list[_Waiting] = []
@@ -174,23 +221,21 @@ class Writer:
                     break
                 group.append(self._queue.popleft())
                 self._queued = (self._queued[0] - waiting[2], self._queued[1] - waiting[3])
+            self._room.notify_all()
         return group
 
     def _commit(self, requests: Sequence[Request], now: int) -> list[Outcome]:
-        transaction: Transaction | None = None
         try:
+            self._roll_back()
             self._connection.execute("BEGIN IMMEDIATE")
             self._reread_if_changed()
             transaction = Transaction(self._connection, self._known, now)
-            start = transaction.mark()
             outcomes = [self._one(transaction, request) for request in requests]
             transaction.flush()
             self._connection.execute("COMMIT")
         except Exception as error:  # noqa: BLE001  whatever it was, its callers must hear of it
             self._roll_back()
-            if transaction is not None:
-                transaction.undo(start)
-            # Whatever the disk did, the file itself says where the log stands.
+            # What was learnt on the way may be of rows that are not there: read it all again.
             self._seen_version = -1
             return self._failed(requests, now, error)
         transaction.committed()
@@ -199,40 +244,45 @@ class Writer:
         return outcomes
 
     def _one(self, transaction: Transaction, request: Request) -> Outcome:
-        if isinstance(request, Append):
-            mark = transaction.mark()
-            try:
-                return transaction.append(request)
-            except VersionConflict as error:
-                transaction.undo(mark)
-                return error
+        if isinstance(request, Work):
+            return self._work(transaction, request)
+        mark = transaction.mark()
+        try:
+            return transaction.append(request)
+        except VersionConflict as error:
+            transaction.undo(mark)
+            return error
+
+    def _work(self, transaction: Transaction, work: Work) -> Outcome:
+        """Run a caller's function in a savepoint; its failure is its own, the disk's is not."""
         transaction.flush()
         mark = transaction.mark()
         self._connection.execute("SAVEPOINT work")
         try:
-            value = request.run(transaction)
+            outcome: Outcome = Done(work.run(transaction))
             transaction.flush()
-        except (apsw.FullError, apsw.IOError, apsw.ReadOnlyError, apsw.CorruptError):
+        except _DISK:
             raise
-        except Exception as error:  # noqa: BLE001  the caller's function may raise anything
+        except BaseException as error:  # noqa: BLE001  the function may raise anything
+            outcome = error
+        if self._connection.get_autocommit():
+            # SQLite gave up the whole transaction, and the function hid that.
+            raise apsw.IOError("the transaction was lost")
+        if isinstance(outcome, BaseException):
             self._connection.execute("ROLLBACK TO work")
             transaction.undo(mark)
-            return error
-        finally:
-            if not self._connection.get_autocommit():
-                self._connection.execute("RELEASE work")
-        return Done(value)
+        self._connection.execute("RELEASE work")
+        return outcome
 
     def _failed(self, requests: Sequence[Request], now: int, error: Exception) -> list[Outcome]:
-        if isinstance(error, apsw.Error):
-            reason = translate(error)
-            reason.__cause__ = error
-            self._set_health(now, reason)
-            return [reason] * len(requests)
+        if isinstance(error, _DISK):
+            self._set_health(now, translate(error))
+            # One error for each caller: an exception that several threads raise is not safe.
+            return [translate(error) for _ in requests]
         if len(requests) == 1:
             _logger.error("a request failed in the writer", exc_info=error)
             return [error]
-        # Something nobody foresaw: let each request meet its fate alone.
+        # One of them is to blame: let each meet its fate alone.
         return [outcome for request in requests for outcome in self._commit([request], now)]
 
     def _roll_back(self) -> None:
@@ -275,12 +325,28 @@ class Writer:
             self.health = LogHealth(ok, code, detail, since)
 
     def _cap_wal(self) -> None:
-        """Keep the write-ahead log from growing without end behind a reader."""
+        """Keep the write-ahead log from growing without end behind readers.
+
+        One that cannot be emptied, because somebody reads on and on, is tried again when it has
+        doubled: a reader must not make every commit wait.
+        """
         if self._wal_path is None:
             return
-        with suppress(OSError, apsw.Error):
-            if self._wal_path.stat().st_size > self.bounds.wal_bytes:
-                self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+        with suppress(OSError):
+            if self._wal_path.stat().st_size > self._wal_bytes:
+                emptied = self._checkpoint()
+                self._wal_bytes = self.bounds.wal_bytes if emptied else self._wal_bytes * 2
+
+    def _checkpoint(self) -> bool:
+        """Move the write-ahead log into the database and empty it, if the readers let us."""
+        try:
+            self._connection.set_busy_timeout(CHECKPOINT_WAIT_MS)
+            self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+        except apsw.Error:
+            return False
+        finally:
+            self._connection.set_busy_timeout(BUSY_TIMEOUT_MS)
+        return True
 
 
 def _free_bytes(path: Path) -> int:
