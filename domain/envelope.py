@@ -71,8 +71,8 @@ def read_event(obj: object, limits: Limits, faults: list[Fault]) -> NewEvent | N
     extensions = None if _NOT_EXTENSIONS.issuperset(obj) else _extensions(obj, faults)
     payload = _payload(obj, faults)
     data = _encode(payload, faults)
-    texts = (id_, source, subject)
-    if data and entry is not None and _is_within_size(data, texts, extensions, limits, faults):
+    texts = id_ + source + subject
+    if data and entry is not None and _fits(data, texts, extensions, limits, faults):
         faults += payload_faults(entry.model, payload)
     if faults or entry is None:
         return None
@@ -104,7 +104,7 @@ def not_json_type(media_type: object) -> Fault:
 def _text(obj: Mapping[str, Any], name: str, faults: list[Fault]) -> str:
     """Return a required attribute, or empty text after adding its fault."""
     value = obj.get(name)
-    if isinstance(value, str) and value and not _has_forbidden(value):
+    if isinstance(value, str) and value and (value.isprintable() or not _FORBIDDEN.search(value)):
         return value
     if value is None:
         detail = f"{name} is missing"
@@ -114,10 +114,6 @@ def _text(obj: Mapping[str, Any], name: str, faults: list[Fault]) -> str:
         detail = _forbidden(name) if value else f"{name} is empty"
     faults.append(Fault(detail, pointer=f"/{name}"))
     return ""
-
-
-def _has_forbidden(text: str) -> bool:
-    return not text.isprintable() and _FORBIDDEN.search(text) is not None
 
 
 def _forbidden(name: str) -> str:
@@ -195,15 +191,18 @@ def _extensions(obj: Mapping[Any, Any], faults: list[Fault]) -> dict[str, Extens
 
 
 def _extension_fault(name: object, value: object) -> str | None:
-    if not isinstance(name, str) or _EXTENSION_NAME.fullmatch(name) is None:
+    has_meaning = name in _TEXT_EXTENSIONS
+    if not has_meaning and not (isinstance(name, str) and _EXTENSION_NAME.fullmatch(name)):
         return f"unknown attribute {shorten(str(name))}; an extension is named [a-z0-9]+"
     if isinstance(value, str):
-        return _forbidden(name) if _has_forbidden(value) else None
-    if name in _TEXT_EXTENSIONS:
+        if value.isprintable() or not _FORBIDDEN.search(value):
+            return None
+        return _forbidden(shorten(str(name)))
+    if has_meaning:
         return f"{name} has to be text"
     if isinstance(value, int) and -INTEGER_MAX <= value <= INTEGER_MAX:
         return None
-    return f"{shorten(name)} has to be text, an integer or a boolean"
+    return f"{shorten(str(name))} has to be text, an integer or a boolean"
 
 
 def _payload(obj: Mapping[str, Any], faults: list[Fault]) -> dict[str, Any] | None:
@@ -241,19 +240,19 @@ def _encode(payload: dict[str, Any] | None, faults: list[Fault]) -> bytes:
         return b""
 
 
-def _is_within_size(
+def _fits(
     data: bytes,
-    texts: tuple[str, ...],
+    texts: str,
     extensions: Mapping[str, ExtensionValue] | None,
     limits: Limits,
     faults: list[Fault],
 ) -> bool:
     """Return whether the event is within its limit; adds the fault where it is not."""
     if extensions:
-        texts += tuple(f"{name}{value}" for name, value in extensions.items())
-    if len(data) + _UTF8_MAX * sum(map(len, texts)) <= limits.event_bytes:
+        texts += "".join([f"{name}{value}" for name, value in extensions.items()])
+    if len(data) + _UTF8_MAX * len(texts) <= limits.event_bytes:
         return True
-    size = len(data) + sum(len(text.encode()) for text in texts)
+    size = len(data) + len(texts.encode(errors="replace"))
     if size <= limits.event_bytes:
         return True
     detail = f"the event has {size} bytes; at most {limits.event_bytes} are taken"
