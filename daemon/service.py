@@ -237,6 +237,7 @@ class Daemon:
         watchers: list[asyncio.Task[None]] = []
         try:
             parts.start()
+            self._notifier.status("waiting for the writer")
             await self._patiently(self._writer_answers(parts.log))
             self._server = Server(create_app(parts.context), listeners.sockets)
             await self._server.listening()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ PACKAGES = {
     "systemd-analyze": "systemd",
     "systemd-nspawn": "systemd-container",
     "systemd-socket-activate": "systemd",
+    "system-python": "python3",
     "root": "",
     "mount": "mount",
 }
@@ -33,6 +35,10 @@ def missing(component: str) -> str:
         return f"{component} is not in PACKAGES of tests/components.py"
     if component == "root":
         return "" if os.geteuid() == 0 else "it must run as root"
+    if component == "system-python":
+        own = f"python{sys.version_info.major}.{sys.version_info.minor}"
+        same = Path("/usr/bin/python3").resolve().name == own
+        return "" if same else f"/usr/bin/python3 is not {own}, the version of this environment"
     if shutil.which(component) is None:
         return f"{component} is not installed (Debian package {PACKAGES[component]})"
     return ""
