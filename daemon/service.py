@@ -168,9 +168,6 @@ class Daemon:
             loop.add_signal_handler(number, self._signalled)
         listeners = bind(self._config.address, self._config.server.socket, inherited_sockets())
         try:
-            self._directory.announce(
-                url=listeners.url, socket=str(listeners.path), started=self._clock()
-            )
             parts = await self._open(listeners)
             if parts is None:
                 return 0
@@ -257,6 +254,9 @@ class Daemon:
         gc.collect()
         gc.freeze()
         gc.set_threshold(100_000, 50, 100)
+        self._directory.announce(
+            url=listeners.url, socket=str(listeners.path), started=self._clock()
+        )
         self._notifier.ready(_status(parts))
         _logger.info(
             "ready",
