@@ -122,7 +122,7 @@ def decode_body(
     if len(body) > limits.batch_bytes:
         raise TooLarge(f"The body is over {limits.batch_bytes} bytes.")
     messages = _split(body) if media_type in _LINES else _whole(body, media_type)
-    options = Options(limits, source)
+    options = _options(limits, source)
     events: list[NewEvent] = []
     faults: list[Fault] = []
     for index, message in enumerate(messages):
@@ -147,11 +147,15 @@ def decode_lines(
 ) -> list[Decoded]:
     """Return, for each line that is not blank, its events or its dead letter.
 
-    A line ends with LF or CRLF or with the body. Whatever the bytes are, nothing is raised but
-    for an unknown format.
+    A line ends with LF or CRLF or with the body. Whatever the bytes are, nothing is raised.
+
+    Raises:
+        NotFound: there is no such format.
+        Invalid: the ``source`` is none; no line could become events with it.
+
     """
     chosen = find_format(format) if isinstance(format, str) else format
-    options = Options(limits, source)
+    options = _options(limits, source)
     return [
         _decode_line(chosen, number, raw, options, origin)
         for number, raw in enumerate(body.split(b"\n"))
@@ -170,6 +174,13 @@ def make_dead_letter(
     kept = None if masked == raw else masked
     detail = mask_text(error.detail)[:DETAIL_MAX]
     return DeadLetter(format, raw, error.code, detail, origin, kept)
+
+
+def _options(limits: Limits, source: str | None) -> Options:
+    if source is not None and (not source or " " in source or not source.isprintable()):
+        fault = Fault(f"source has to be a URI-reference, not {shorten(source)}")
+        raise Invalid(fault.detail, errors=[fault])
+    return Options(limits, source)
 
 
 def _decode_line(

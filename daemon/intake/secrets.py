@@ -42,7 +42,8 @@ _SHAPES: Final = (
     # A private key, up to its end line or, where that was cut off, up to the end.
     _shape(
         (b"private",),
-        rb"(-----BEGIN[A-Z0-9 ]{0,40}PRIVATE KEY-----).*?(?:-----END[A-Z0-9 ]{0,40}-----|\Z)",
+        rb"-----BEGIN[A-Z0-9 ]{0,40}PRIVATE KEY-----.*?(?:-----END[A-Z0-9 ]{0,40}-----|\Z)",
+        rb"***",
     ),
     # A password in an address, plain and percent-encoded.
     _shape((b"@",), rb"(://[^/\s:@\"'?#]{0,256}:)[^/\s\"'?#]{1,1024}@", rb"\1***@"),
