@@ -11,7 +11,7 @@ from domain.events import NewEvent
 from domain.limits import Limits
 
 LIMITS = Limits()
-TODO: dict[str, Any] = {
+TO_DO: dict[str, Any] = {
     "type": "load",
     "job": "events",
     "info": "gs://in/2026/02/04/06/part.json?table=ev",
@@ -19,7 +19,7 @@ TODO: dict[str, Any] = {
     "id": "5b0e9d5c-0f3e-4f53-9f6e-6f2f8b1c7a10",
     "meta": "workflow=etl/hourly.toml&cron=2026-02-04T06&job=events",
 }
-DONE: dict[str, Any] = TODO | {
+DONE: dict[str, Any] = TO_DO | {
     "meta": "cron=2026-02-04T06&job=events&workflow=etl%2Fhourly.toml",
     "result": "complete",
     "msg": "wrote 12 rows",

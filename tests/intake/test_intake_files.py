@@ -95,6 +95,12 @@ def test_an_object_is_the_same_by_its_generation() -> None:
     assert one.id == repeat.id == without.id != newer.id
 
 
+def test_ids_stay_what_they_are() -> None:
+    """The ids made of a message are part of the compatibility promise."""
+    assert decode("flowlord-file", **STATS)[0].id == "91caafbd13600bab366d5a675610c1ca"
+    assert decode("gcs-notification", **OBJECT)[0].id == "31aac0a9d0ddec10c5ab7457236a4876"
+
+
 def test_a_creation_time_that_cannot_be_read_is_kept_as_text() -> None:
     """A time in another spelling is kept raw, as part of the identity but not as a time."""
     text = "2026-02-04 06:00:00.5 +0000 UTC"

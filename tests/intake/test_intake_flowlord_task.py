@@ -10,10 +10,12 @@ import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from intake_lines import DONE, JOB, LIMITS, TODO, decode, keys, payload, task, types
+from intake_lines import DONE, JOB, LIMITS, TO_DO, decode, keys, payload, task, types
 
 from daemon.intake.formats import decode_body
 from domain.errors import Invalid, TooLarge
+from domain.events import NewEvent, RecordedEvent
+from domain.job import fold_job
 from domain.timestamps import format_timestamp
 
 FAILED: dict[str, Any] = DONE | {"result": "error", "msg": "connection refused"}
@@ -29,23 +31,23 @@ def times(events: list[Any]) -> list[str | None]:
 
 def test_a_todo_message_is_a_submission() -> None:
     """What is to do is one submitted job: kind, name, parameters, workflow, phase and attempt."""
-    (event,) = task(**TODO)
+    (event,) = task(**TO_DO)
     assert (event.type, event.subject, event.source) == ("job.submitted", JOB, "/flowlord/tasks")
-    assert event.extensions == {"correlationid": TODO["id"]}
+    assert event.extensions == {"correlationid": TO_DO["id"]}
     assert times([event]) == ["2026-02-04T10:00:00Z"]
     said = payload(event)
     extra = said.pop("extra")
     assert said == {
         "kind": "load",
         "name": "events",
-        "params": {"info": TODO["info"], "cron": "2026-02-04T06"},
+        "params": {"info": TO_DO["info"], "cron": "2026-02-04T06"},
         "workflow": "etl/hourly.toml",
         "phase": "load:events",
         "attempt": 1,
     }
     assert extra == {
         "meta": {"workflow": "etl/hourly.toml", "cron": "2026-02-04T06", "job": "events"},
-        "meta_raw": TODO["meta"],
+        "meta_raw": TO_DO["meta"],
     }
 
 
@@ -90,7 +92,7 @@ def test_an_alert_result_raises_an_alert() -> None:
 
 def test_done_repeats_what_todo_said() -> None:
     """The submission that a done message implies is the to-do message's, but for `extra`."""
-    todo, done = task(**TODO)[0], task(**DONE)[0]
+    todo, done = task(**TO_DO)[0], task(**DONE)[0]
     assert keys([todo]) == keys([done])
     assert todo.time == done.time
     assert payload(todo) == payload(done) | {"extra": payload(todo)["extra"]}
@@ -132,14 +134,14 @@ def test_what_did_not_fail_exhausts_nothing(result: str) -> None:
 )
 def test_the_attempt_comes_from_meta(meta: str, attempt: int) -> None:
     """The attempt is one more than the retries; what is no number of retries counts as none."""
-    event = task(**TODO | {"meta": meta})[0]
+    event = task(**TO_DO | {"meta": meta})[0]
     assert payload(event)["attempt"] == attempt
     assert event.subject.endswith(f":{attempt}")
 
 
 def test_a_retry_in_the_same_second_is_a_job_of_its_own() -> None:
     """The attempt keeps apart what type, job, id and creation second do not."""
-    first, second = task(**TODO)[0], task(**TODO | {"meta": TODO["meta"] + "&retry=1"})[0]
+    first, second = task(**TO_DO)[0], task(**TO_DO | {"meta": TO_DO["meta"] + "&retry=1"})[0]
     assert first.subject != second.subject
     assert first.id != second.id
     assert first.extensions == second.extensions
@@ -147,17 +149,17 @@ def test_a_retry_in_the_same_second_is_a_job_of_its_own() -> None:
 
 def test_the_job_may_stand_in_meta_only() -> None:
     """A producer that knows no `job` field means the same by its `meta`."""
-    assert keys(task(**TODO | {"job": None})) == keys(task(**TODO))
-    assert keys(task(**TODO | {"job": ""})) == keys(task(**TODO))
-    assert task(**TODO | {"job": "other"})[0].subject.startswith("load:other:")
+    assert keys(task(**TO_DO | {"job": None})) == keys(task(**TO_DO))
+    assert keys(task(**TO_DO | {"job": ""})) == keys(task(**TO_DO))
+    assert task(**TO_DO | {"job": "other"})[0].subject.startswith("load:other:")
 
 
 def test_a_task_without_job_has_the_type_for_its_phase() -> None:
     """Neither field nor `meta` names a job: name is not set, phase is the type."""
-    (event,) = task(**TODO | {"job": None, "meta": None})
+    (event,) = task(**TO_DO | {"job": None, "meta": None})
     assert payload(event)["phase"] == "load"
     assert "name" not in payload(event)
-    assert event.subject == f"load::{TODO['id']}:2026-02-04T10:00:00Z:1"
+    assert event.subject == f"load::{TO_DO['id']}:2026-02-04T10:00:00Z:1"
 
 
 def test_started_without_a_result_is_running() -> None:
@@ -192,7 +194,7 @@ def test_zero_times_are_missing_times() -> None:
     """The zero time of a producer's language says the same as no time."""
     zero = "0001-01-01T00:00:00Z"
     assert task(**DONE | {"started": zero}) == task(**DONE | {"started": None})
-    assert task(**TODO | {"created": zero}) == task(**TODO | {"created": None})
+    assert task(**TO_DO | {"created": zero}) == task(**TO_DO | {"created": None})
 
 
 def test_one_moment_in_two_spellings_is_one_moment() -> None:
@@ -207,7 +209,7 @@ def test_one_moment_in_two_spellings_is_one_moment() -> None:
 
 def test_a_fraction_of_a_second_is_kept() -> None:
     """Two creations in one second are two jobs when their fractions say so."""
-    (event,) = task(**TODO | {"created": "2026-02-04T10:00:00.250Z"})
+    (event,) = task(**TO_DO | {"created": "2026-02-04T10:00:00.250Z"})
     assert event.subject.endswith(":2026-02-04T10:00:00.25Z:1")
     assert times([event]) == ["2026-02-04T10:00:00.250000Z"]
 
@@ -234,8 +236,8 @@ def test_an_unreadable_creation_time_still_identifies_the_job() -> None:
     So the to-do and the done message sort by when each was recorded.
     """
     text = "2026-02-04 10:00:00 +0000 UTC"
-    todo, done = task(**TODO | {"created": text}), task(**DONE | {"created": text})
-    assert todo[0].subject == f"load:events:{TODO['id']}:{text}:1"
+    todo, done = task(**TO_DO | {"created": text}), task(**DONE | {"created": text})
+    assert todo[0].subject == f"load:events:{TO_DO['id']}:{text}:1"
     assert keys(done)[0] == keys(todo)[0]
     assert types(done) == ["job.submitted", "job.succeeded"]
     assert times(todo + done) == [None, None, None]
@@ -258,7 +260,7 @@ def test_times_of_one_message_never_run_backwards() -> None:
 @pytest.mark.parametrize("missing", ["created", "id"])
 def test_tasks_without_identity_do_not_share_a_job(missing: str) -> None:
     """What the message says otherwise keeps apart tasks without creation time or id."""
-    bare = TODO | {missing: None}
+    bare = TO_DO | {missing: None}
     (one,), (other,) = task(**bare), task(**bare | {"info": "gs://in/other.json"})
     assert one.subject != other.subject
     assert re.search(r":1~[0-9a-f]{12}$", one.subject)
@@ -274,14 +276,14 @@ def test_runs_without_a_creation_time_are_jobs_of_their_own() -> None:
 
 def test_done_without_an_id_is_the_job_of_its_todo() -> None:
     """With a creation time, the to-do and the done message agree although neither has an id."""
-    todo, done = task(**TODO | {"id": None}), task(**DONE | {"id": ""})
+    todo, done = task(**TO_DO | {"id": None}), task(**DONE | {"id": ""})
     assert keys(done)[0] == keys(todo)[0]
     assert done[0].extensions in (None, {})
 
 
 def test_unknown_keys_are_kept() -> None:
     """What no task has is neither refused nor lost."""
-    (event,) = task(**TODO | {"host": "n1", "tries": [1, {"a": 2.5}], "msg": "not yet"})
+    (event,) = task(**TO_DO | {"host": "n1", "tries": [1, {"a": 2.5}], "msg": "not yet"})
     extra = payload(event)["extra"]
     assert extra["fields"] == {"host": "n1", "tries": [1, {"a": 2.5}]}
     assert extra["msg"] == "not yet"
@@ -327,6 +329,18 @@ def test_null_says_nothing() -> None:
     }
 
 
+def test_ids_stay_what_they_are() -> None:
+    """The ids made of a message are part of the compatibility promise."""
+    assert [event.id for event in task(**EXHAUSTED)] == [
+        "318ae79fa39977be1968df9c85cc8366",
+        "663dad75b66422ec473b066a75984c86",
+        "f71e02e4eb1c1c9928c6b80709f06da7",
+        "b5aba2d4b8243b6ca2a78bc882649664",
+    ]
+    without_id = task(**TO_DO | {"id": None})[0].subject
+    assert without_id == "load:events::2026-02-04T10:00:00Z:1~5e2114694359"
+
+
 def test_the_source_may_be_given() -> None:
     """Another `source` replaces the default on every event, and changes nothing else."""
     events = decode_body("flowlord-task", orjson.dumps(DONE), "application/json", LIMITS, "/etl/2")
@@ -336,6 +350,7 @@ def test_the_source_may_be_given() -> None:
 
 # What is the same in both spellings holds none of what the unescaped one cannot say.
 words = st.text(st.characters(exclude_characters="&+%;", exclude_categories=["C"]), max_size=12)
+optional_times = st.sampled_from([None, "", "2026-02-04T10:00:05Z", "2026-02-04T09:00:00Z", "noon"])
 pairs = st.lists(st.tuples(words.filter(lambda key: key and "=" not in key), words), max_size=5)
 
 
@@ -362,6 +377,67 @@ def test_both_spellings_of_meta_are_one_message(
         assert left == right
 
 
+@given(
+    fields=st.fixed_dictionaries({
+        "id": st.sampled_from([None, "", "5b0e9d5c", "a:b"]),
+        "job": st.sampled_from([None, "", "events"]),
+        "meta": st.sampled_from([None, "job=x&retry=2", "retry=failed&retried=2&workflow=w"]),
+        "created": st.sampled_from(["2026-02-04T10:00:00Z", "2026-02-04T10:00:00.5+02:00", "now"]),
+    }),
+    result=st.sampled_from(["complete", "error", "alert", "warn", "odd"]),
+    end=st.fixed_dictionaries({
+        "started": optional_times, "ended": optional_times, "msg": st.none() | words,
+    }),
+)  # fmt: skip
+def test_the_order_of_todo_and_done_does_not_matter(
+    fields: dict[str, Any], result: str, end: dict[str, Any]
+) -> None:
+    """All that a to-do message says, its done message says too, and a repeat says nothing new."""
+    todo = task(**TO_DO | fields)
+    done = task(**DONE | fields | end | {"result": result})
+    assert set(keys(todo)) < set(keys(done))
+    assert {event.time for event in todo} <= {event.time for event in done}
+    assert keys(done) == keys(task(**DONE | fields | end | {"result": result}))
+    assert len(set(keys(done))) == len(done)
+
+
+RECORDED = 1_900_000_000_000_000
+
+
+def statuses(*messages: list[NewEvent]) -> dict[str, str]:
+    """Return the status of each job once these messages are recorded, one after the other."""
+    streams: dict[str, dict[str, RecordedEvent]] = {}
+    position = 0
+    for now, message in enumerate(messages, RECORDED):
+        for event in message:
+            if event.type.startswith("job."):
+                position += 1
+                recorded = RecordedEvent(
+                    position, event.stream, 1, event.type, event.time or now, now, event.source,
+                    event.id, event.data, payload(event), event.extensions or {},
+                )  # fmt: skip
+                streams.setdefault(event.subject, {}).setdefault(event.id, recorded)
+    return {job: fold_job(None, events.values()).status for job, events in streams.items()}
+
+
+@given(
+    created=st.sampled_from(["2026-02-04T10:00:00Z", "2026-02-04T09:30:00Z", "noon"]),
+    started=optional_times,
+    ended=optional_times,
+    result=st.sampled_from(["complete", "error", "alert", "warn", "odd"]),
+)
+def test_a_task_that_ended_is_shown_as_ended(
+    created: str, started: str | None, ended: str | None, result: str
+) -> None:
+    """Whatever the times say and whichever message came first, a result decides the status."""
+    todo = task(**TO_DO | {"created": created})
+    times = {"created": created, "started": started, "ended": ended}
+    done, running = task(**DONE | times | {"result": result}), task(**DONE | times | {"result": ""})
+    expected = {"complete": "succeeded", "warn": "succeeded", "odd": "lost"}.get(result, "failed")
+    for order in ([done], [todo, done], [done, todo], [todo, running, done]):
+        assert set(statuses(*order).values()) == {expected}
+
+
 texts = st.text(st.characters(exclude_categories=["C"]), max_size=6)
 identities = st.tuples(texts.filter(bool), texts, texts.filter(bool), st.integers(0, 3))
 
@@ -374,12 +450,9 @@ def test_job_ids_are_equal_only_for_the_same_attempt(
 
     def job_id(kind: str, job: str, id_: str, retry: int) -> str:
         fields = {"type": kind, "job": job, "id": id_, "meta": f"retry={retry}"}
-        return task(**TODO | fields)[0].subject
+        return task(**TO_DO | fields)[0].subject
 
     assert (job_id(*one) == job_id(*other)) == (one == other)
-
-
-optional_times = st.sampled_from([None, "", "2026-02-04T10:00:05Z", "2026-02-04T09:00:00Z", "noon"])
 
 
 @given(

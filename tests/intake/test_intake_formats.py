@@ -10,7 +10,7 @@ import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from intake_lines import DONE, LIMITS, TODO, keys, lines
+from intake_lines import DONE, LIMITS, TO_DO, keys, lines
 
 from daemon.eventlog.requests import KEPT_BYTES_MAX
 from daemon.intake.formats import (
@@ -43,7 +43,7 @@ EVENT: dict[str, Any] = {
     "subject": "annotation-17",
     "data": {"worker": "n1"},
 }
-LINE = orjson.dumps(TODO)
+LINE = orjson.dumps(TO_DO)
 
 
 def body(*messages: Any) -> bytes:
@@ -63,7 +63,7 @@ def test_the_formats_are_these() -> None:
 @pytest.mark.parametrize(
     ("content_type", "sent"),
     [
-        ("application/json", orjson.dumps(TODO, option=orjson.OPT_INDENT_2)),
+        ("application/json", orjson.dumps(TO_DO, option=orjson.OPT_INDENT_2)),
         ("application/json", b"[" + LINE + b"," + LINE + b"]"),
         ("application/json; charset=UTF-8", b"\xef\xbb\xbf" + LINE),
         ('Application/JSON ; charset="utf-8"; x=y', b" \n" + LINE),
@@ -152,7 +152,7 @@ def test_a_source_that_is_no_reference_is_refused() -> None:
 @pytest.mark.parametrize("content_type", ["application/json", "application/x-ndjson"])
 def test_every_bad_message_of_a_body_is_named(content_type: str) -> None:
     """Each fault has the index of its message and a pointer into it."""
-    messages = [TODO, TODO | {"type": 5}, TODO, TODO | {"id": [], "msg": 1}, 7]
+    messages = [TO_DO, TO_DO | {"type": 5}, TO_DO, TO_DO | {"id": [], "msg": 1}, 7]
     sent = body(*messages) if "nd" in content_type else orjson.dumps(messages)
     with pytest.raises(Invalid) as caught:
         decode_body("flowlord-task", sent, content_type, LIMITS)
@@ -185,7 +185,7 @@ def test_an_empty_batch_has_no_events() -> None:
 def test_a_body_is_bounded_in_events_and_bytes() -> None:
     """The bound counts the events that the messages imply, not the messages."""
     limits = Limits(batch_events=5, batch_bytes=10_000)
-    assert len(decode_body("flowlord-task", body(*[TODO] * 5), "application/jsonl", limits)) == 5
+    assert len(decode_body("flowlord-task", body(*[TO_DO] * 5), "application/jsonl", limits)) == 5
     with pytest.raises(TooLarge, match="5 events"):
         decode_body("flowlord-task", body(DONE, DONE), "application/x-ndjson", limits)
     with pytest.raises(TooLarge, match="10000 bytes"):
@@ -229,7 +229,7 @@ def test_a_line_that_cannot_be_events_is_a_dead_letter(
     raw: bytes, reason: str, detail: str
 ) -> None:
     """Whatever is wrong with a line, it is kept with a reason, and the next line is read."""
-    broken, good = lines("flowlord-task", raw, TODO)
+    broken, good = lines("flowlord-task", raw, TO_DO)
     assert broken.events == ()
     assert broken.dead_letter.raw == raw
     assert broken.dead_letter.reason == reason
@@ -293,7 +293,7 @@ json_values = st.recursive(
     max_leaves=8,
 )
 json_lines = st.dictionaries(
-    st.sampled_from([*TODO, *DONE, *EVENT, "path", "size", "bucket", "name", "isDir", "x"]),
+    st.sampled_from([*TO_DO, *DONE, *EVENT, "path", "size", "bucket", "name", "isDir", "x"]),
     json_values,
 ).map(lambda fields: json.dumps(fields).encode())
 torn_lines = st.tuples(st.sampled_from(MESSAGES), st.binary(max_size=9), st.integers(0, 300)).map(

@@ -8,7 +8,7 @@ import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from intake_lines import DONE, TODO, decode, keys, lines, payload, task
+from intake_lines import DONE, TO_DO, decode, keys, lines, payload, task
 
 from daemon.intake.secrets import MASK, mask_bytes, mask_text, mask_value
 
@@ -126,7 +126,7 @@ def test_no_secret_of_a_task_enters_its_events() -> None:
 def test_meta_is_kept_as_it_came_where_nothing_is_masked() -> None:
     """A hint of a secret that is none does not rewrite the text."""
     meta = "keys=a%2Cb&workflow=w.toml"
-    assert payload(task(**TODO | {"meta": meta})[0])["extra"]["meta_raw"] == meta
+    assert payload(task(**TO_DO | {"meta": meta})[0])["extra"]["meta_raw"] == meta
 
 
 def test_no_secret_of_a_file_message_enters_its_event() -> None:
