@@ -43,7 +43,10 @@ def list_alerts(
     state: Annotated[
         list[str] | None, typer.Option(help="open, acknowledged or resolved; may be repeated.")
     ] = None,
-    severity: Annotated[str | None, typer.Option(help="info, warning, error, critical.")] = None,
+    severity: Annotated[
+        list[str] | None,
+        typer.Option(help="info, warning, error or critical; may be repeated."),
+    ] = None,
     kind: Annotated[str | None, typer.Option(help="The kind of alert.")] = None,
     job: Annotated[str | None, typer.Option(help="The job it is about.")] = None,
     since: SinceOption = None,

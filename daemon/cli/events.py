@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 import orjson
 import typer
 
-from daemon.cli.connection import Reader, UnreachableError
-from daemon.cli.listing import LimitOption, SinceOption, UntilOption, given, show_list
+from daemon.cli.connection import UnreachableError
+from daemon.cli.listing import (
+    CursorOption,
+    LimitOption,
+    SinceOption,
+    UntilOption,
+    given,
+    read_list,
+    show_list,
+)
 from daemon.cli.output import Column, column, notice, plain, print_json_lines, print_line
 from daemon.cli.session import Session, with_session
 
@@ -47,6 +55,7 @@ def list_events(
     until: UntilOption = None,
     order: Annotated[str, typer.Option(help="asc or desc, by position.")] = "asc",
     limit: LimitOption = 50,
+    cursor: CursorOption = None,
 ) -> None:
     """List events by position; `--since` and `--until` are about their `time`."""
     params = given(
@@ -60,19 +69,8 @@ def list_events(
         until=until,
         order=order,
     )
-    show_list(session, _read(session.reader(), params, limit), LIST_COLUMNS)
-
-
-def _read(reader: Reader, params: dict[str, Any], limit: int) -> dict[str, Any]:
-    """Return up to ``limit`` events as one answer; the cursor of this list is a position."""
-    items: list[Any] = []
-    onward = "before" if params.get("order") == "desc" else "after"
-    while True:
-        page = reader.get("/api/events", {**params, "limit": min(limit - len(items), PAGE_MAX)})
-        items += page["items"]
-        if not page["next"] or len(items) >= limit:
-            return {**page, "items": items}
-        params = {**params, onward: page["next"]}
+    answer = read_list(session.reader(), "/api/events", params, limit=limit, cursor=cursor)
+    show_list(session, answer, LIST_COLUMNS)
 
 
 @app.command("tail")

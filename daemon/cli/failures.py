@@ -58,12 +58,18 @@ class CommandError(Exception):
             problem = None
         if not isinstance(problem, dict):
             problem = {"detail": response.text[:500] or response.reason_phrase}
+        return cls.of_problem({"status": response.status_code} | problem)
+
+    @classmethod
+    def of_problem(cls, problem: dict[str, Any]) -> Self:
+        """Return the failure that problem details tell (RFC 9457)."""
+        status = problem["status"]
         return cls(
-            str(problem.get("title") or f"HTTP {response.status_code}"),
+            str(problem.get("title") or f"HTTP {status}"),
             str(problem.get("detail") or "the daemon gave no reason"),
             hint=str(problem.get("hint") or ""),
-            faults=[_fault(item) for item in problem.get("errors") or [] if isinstance(item, dict)],
-            status=response.status_code,
+            faults=_faults(problem.get("errors")),
+            status=status if isinstance(status, int) else 0,
         )
 
     def show(self) -> None:
@@ -85,13 +91,17 @@ def needs_daemon(command: str, place: str, *, hint: str) -> CommandError:
     )
 
 
-def _fault(item: dict[str, Any]) -> Fault:
-    index = item.get("index")
-    return Fault(
-        str(item.get("detail", "")),
-        pointer=str(item.get("pointer") or ""),
-        index=index if isinstance(index, int) else None,
-    )
+def _faults(items: Any) -> list[Fault]:
+    """Return the faults of a problem; a place is a pointer or a parameter's name."""
+    return [
+        Fault(
+            str(item.get("detail", "")),
+            pointer=str(item.get("pointer") or item.get("parameter") or ""),
+            index=item["index"] if isinstance(item.get("index"), int) else None,
+        )
+        for item in (items if isinstance(items, list) else [])
+        if isinstance(item, dict)
+    ]
 
 
 def _place(fault: Fault) -> str:

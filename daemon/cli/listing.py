@@ -23,7 +23,7 @@ SinceOption = Annotated[
     str | None, typer.Option("--since", metavar="TIME", help="Not before this time (RFC 3339).")
 ]
 UntilOption = Annotated[
-    str | None, typer.Option("--until", metavar="TIME", help="Before this time (RFC 3339).")
+    str | None, typer.Option("--until", metavar="TIME", help="Not after this time (RFC 3339).")
 ]
 AsOfOption = Annotated[
     str | None,

@@ -155,7 +155,9 @@ def print_list(columns: Sequence[Column], items: Iterable[Row], *, title: str = 
 
 def print_fields(item: Row) -> None:
     """Print the fields of one thing, one a line; those without a value are left out."""
-    shown = {key: value for key, value in item.items() if value not in (None, "", [], {}, False)}
+    shown = {
+        key: value for key, value in item.items() if value or (value == 0 and value is not False)
+    }
     if not on_terminal():
         for key, value in shown.items():
             print(f"{key}\t{plain(value)}")

@@ -1,0 +1,84 @@
+"""``chronicled verify`` and ``chronicled rebuild``: by the daemon, or on a directory at rest."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final
+
+import orjson
+import typer
+
+from daemon.cli.connection import Connection
+from daemon.cli.failures import CommandError
+from daemon.cli.output import plain, print_json, print_line
+from daemon.cli.progress import OnProgress, progress_shown
+from daemon.cli.session import Session, with_session
+
+EXIT_FINDING: Final = 1
+EXIT_DAMAGED: Final = 5
+
+
+@with_session
+def verify(session: Session) -> None:
+    """Verify the log and the views: digest chain, gaps, keys, and views = replay.
+
+    Exits with 1 when only the views differ, with 5 when the log itself is damaged.
+    """
+    with progress_shown("verify") as on_progress:
+        if daemon := session.connect():
+            result = _operate(daemon, {"kind": "verify"}, on_progress)
+        else:
+            from daemon.cli.directory import verify_files
+
+            result = verify_files(session.target.data, on_progress)
+    if session.as_json:
+        print_json(result)
+    else:
+        for finding in result["findings"]:
+            print_line(_told(finding))
+        print_line(
+            f"{result['events']} events up to position {result['position']}: "
+            + ("everything is as it was recorded" if result["ok"] else "not as recorded")
+        )
+    if not result["ok"]:
+        raise typer.Exit(_exit_code(result["findings"]))
+
+
+@with_session
+def rebuild(
+    session: Session,
+    projection: Annotated[
+        str | None, typer.Argument(metavar="[PROJECTION]", help="Which one; else all of them.")
+    ] = None,
+) -> None:
+    """Build the views again from the log, beside the ones in use, and swap them."""
+    with progress_shown("rebuild") as on_progress:
+        if daemon := session.connect():
+            asked = {"kind": "rebuild"} | ({"projection": projection} if projection else {})
+            result = _operate(daemon, asked, on_progress)
+        else:
+            from daemon.cli.directory import rebuild_files
+
+            result = rebuild_files(session.target.data, projection, on_progress)
+    if session.as_json:
+        print_json(result)
+    else:
+        print_line(f"Rebuilt: {', '.join(result['projections'])}")
+
+
+def _operate(daemon: Connection, asked: dict[str, str], on_progress: OnProgress) -> Any:
+    """Let the daemon do it, and watch until it has ended; return its result."""
+    operation = daemon.post("/api/operations", asked)
+    path = f"/api/operations/{operation['id']}"
+    for message in daemon.events(f"{path}/stream"):
+        operation = orjson.loads(message.data)
+        on_progress(operation["progress"]["done"], operation["progress"]["total"])
+    if operation["error"]:
+        raise CommandError.of_problem(operation["error"])
+    if operation["result"] is None:
+        raise CommandError("The daemon is stopping", f"the {asked['kind']} has not ended")
+    return operation["result"]
+
+
+def _told(finding: dict[str, Any]) -> str:
+    place = "" if finding.get("position") is None else f" at position {finding['position']}"
+    return f"{plain(finding['kind'])}{place}: {plain(finding['detail'])}"
