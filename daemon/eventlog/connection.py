@@ -24,6 +24,7 @@ BUSY_TIMEOUT_MS: Final = 10_000
 """How long a connection waits for a lock held elsewhere (milliseconds)."""
 
 _MEMORY = ":memory:"
+_MEMORY_PAUSE_SECONDS = 0.001
 _SCHEMA = Path(__file__).with_name("schema.sql")
 _DAMAGED = (apsw.CorruptError, apsw.NotADBError)
 
@@ -45,6 +46,25 @@ def memory_uri(name: str) -> str:
 def is_memory(path: str) -> bool:
     """Return whether a path names a database in memory rather than a file."""
     return path == _MEMORY or (path.startswith("file:/") and "vfs=memdb" in path)
+
+
+def wait_for_locks(connection: apsw.Connection, path: str, milliseconds: int) -> None:
+    """Have a connection wait for locks that others hold.
+
+    A log in memory has no write-ahead log: readers and the writer take turns, thousands of times a
+    second, and SQLite's own waiting, of up to 100 ms at a time, would be most of what they do.
+    """
+    if not is_memory(path):
+        connection.set_busy_timeout(milliseconds)
+        return
+    attempts_max = int(milliseconds / 1000 / _MEMORY_PAUSE_SECONDS)
+    pause = threading.Event()
+
+    def wait(attempts: int) -> bool:
+        pause.wait(_MEMORY_PAUSE_SECONDS)
+        return attempts < attempts_max
+
+    connection.set_busy_handler(wait)
 
 
 def _pragma(connection: apsw.Connection, name: str, value: str | int) -> None:
@@ -70,7 +90,7 @@ def open_writer(path: str, *, synchronous: str = "FULL", vfs: str | None = None)
     connection: apsw.Connection | None = None
     try:
         connection = apsw.Connection(path, flags=flags, vfs=vfs)
-        connection.set_busy_timeout(BUSY_TIMEOUT_MS)
+        wait_for_locks(connection, path, BUSY_TIMEOUT_MS)
         connection.pragma("foreign_keys", 0)
         _create_or_check(connection, path)
         connection.pragma("synchronous", synchronous)
@@ -172,7 +192,7 @@ class ReadPool:
         flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
         try:
             connection = apsw.Connection(self._path, flags=flags, vfs=self._vfs)
-            connection.set_busy_timeout(BUSY_TIMEOUT_MS)
+            wait_for_locks(connection, self._path, BUSY_TIMEOUT_MS)
         except apsw.Error as error:
             raise translate(error) from error
         return connection

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import apsw
 
@@ -321,3 +321,7 @@ class SharedLogs:
         else:
             self._logs.pop(log.path, None)
             log.close()
+
+
+LOGS: Final = SharedLogs()
+"""The logs that are open in this process, for those who do not own theirs."""

@@ -339,6 +339,8 @@ class Writer:
 
     def _checkpoint(self) -> bool:
         """Move the write-ahead log into the database and empty it, if the readers let us."""
+        if self._wal_path is None:
+            return True
         try:
             self._connection.set_busy_timeout(CHECKPOINT_WAIT_MS)
             self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
