@@ -51,6 +51,7 @@ _PLANE_ENDS: Final = "".join(
 )
 _FORBIDDEN: Final = re.compile(f"[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef{_PLANE_ENDS}]")
 
+_POINTER_MAX: Final = 400
 _UTF8_MAX: Final = 4
 """Bytes that one character has in UTF-8, at most."""
 
@@ -146,6 +147,7 @@ def _client_type(obj: Mapping[str, Any], faults: list[Fault]) -> EventType | Non
     elif not entry.client:
         detail = f"{name} is recorded by the daemon alone"
         faults.append(Fault(detail, pointer="/type", code=ReservedType.code))
+        return None
     return entry
 
 
@@ -177,7 +179,7 @@ def _expected_version(obj: Mapping[str, Any], faults: list[Fault]) -> int | None
     return None
 
 
-def _extensions(obj: Mapping[Any, Any], faults: list[Fault]) -> dict[str, ExtensionValue]:
+def _extensions(obj: Mapping[Any, Any], faults: list[Fault]) -> dict[str, ExtensionValue] | None:
     extensions: dict[str, ExtensionValue] = {}
     for name, value in obj.items():
         if value is None or name in _NOT_EXTENSIONS:
@@ -186,8 +188,8 @@ def _extensions(obj: Mapping[Any, Any], faults: list[Fault]) -> dict[str, Extens
         if detail is None:
             extensions[name] = value
         else:
-            faults.append(Fault(detail, pointer=f"/{escape(str(name))}"))
-    return extensions
+            faults.append(Fault(detail, pointer=f"/{escape(str(name))[:_POINTER_MAX]}"))
+    return extensions or None
 
 
 def _extension_fault(name: object, value: object) -> str | None:
