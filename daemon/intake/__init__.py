@@ -1,1 +1,1 @@
-"""."""
+"""Producer formats: bytes in, valid events out, nothing else."""
