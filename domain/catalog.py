@@ -121,9 +121,7 @@ def validate_payload(type_: str, payload: bytes | Mapping[str, Any]) -> bytes:
 def upcast(type_: str, class_version: int, payload: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return a stored payload in the form of the type's current class version."""
     entry = _TYPES.get(type_)
-    if entry is None or class_version >= entry.class_version:
-        return payload
-    return upcast_payload(entry.model, class_version, payload)
+    return payload if entry is None else upcast_payload(entry.model, class_version, payload)
 
 
 def upcast_payload(

@@ -146,7 +146,7 @@ def test_models_are_frozen() -> None:
     ("type_", "suggestion"),
     [
         ("job.sumbitted", "did you mean 'job.submitted'?"),
-        ("Job.Started", "did you mean 'job.started'?"),
+        ("JOB.STARTED", "did you mean 'job.started'?"),
         ("jobs.failed", "did you mean 'job.failed'?"),
         ("alert.raise", "did you mean 'alert.raised'?"),
         ("", "known are: alert.acknowledged, "),

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import orjson
 import pytest
+from cloudevents.core.bindings import http
+from cloudevents.core.formats.json import JSONFormat
+from cloudevents.core.v1.event import CloudEvent
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -204,6 +208,31 @@ def test_binary_headers_are_read_as_the_binding_says() -> None:
     assert (read.id, read.subject, read.data) == ('a "b"', "Euro €", b"{}")
     assert read.expected_version == 4
     assert read.extensions is None
+
+
+def test_the_official_library_and_we_understand_each_other() -> None:
+    """What the CloudEvents library writes in either mode is one event, and it reads ours."""
+    sent = CloudEvent(
+        attributes={
+            "specversion": "1.0",
+            "id": "7",
+            "source": "/library",
+            "type": "job.submitted",
+            "subject": 'pOSAK1 €/1 "q"%20',
+            "time": datetime(2026, 2, 4, 6, 12, 46, tzinfo=UTC),
+            "datacontenttype": "application/json",
+            "correlationid": "run 1",
+        },
+        data={"name": "é"},
+    )
+    structured, binary = http.to_structured(sent, JSONFormat()), http.to_binary(sent, JSONFormat())
+    read = from_json(structured.body, LIMITS)
+    assert read == from_binary(binary.headers, binary.body, LIMITS)
+    assert read.subject == sent.get_subject()
+    back = http.from_binary(http.HTTPMessage(*to_binary(record(read))), JSONFormat())
+    ours = {"position": "7", "version": "3", "recordedtime": "2026-02-04T12:00:00Z"}
+    assert back.get_attributes() == sent.get_attributes() | ours
+    assert back.get_data() == sent.get_data()
 
 
 def test_subjects_are_taken_literally() -> None:

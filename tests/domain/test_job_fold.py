@@ -202,6 +202,12 @@ def test_a_submission_overrules_earlier_other_events() -> None:
     assert state.queue_seconds is None
 
 
+def test_the_earliest_submission_counts() -> None:
+    """Of several submissions the least gives the time, whichever arrived first."""
+    early, late = recorded("job.submitted", at=1), recorded("job.submitted", at=5)
+    assert fold(early, late).submitted == fold(late, early).submitted == NOON + SECOND
+
+
 def test_a_clock_far_ahead_is_cut() -> None:
     """A time more than five minutes ahead of its recording counts as five minutes ahead."""
     ahead = recorded("job.failed", at=86_400, recorded_at=0)
