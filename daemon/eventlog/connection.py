@@ -23,6 +23,7 @@ SCHEMA_VERSION: Final = 1
 BUSY_TIMEOUT_MS: Final = 10_000
 """How long a connection waits for a lock held elsewhere (milliseconds)."""
 
+_SYNCHRONOUS = ("OFF", "NORMAL", "FULL", "EXTRA")
 _MEMORY = ":memory:"
 _MEMORY_PAUSE_SECONDS = 0.001
 _SCHEMA = Path(__file__).with_name("schema.sql")
@@ -87,14 +88,17 @@ def open_writer(path: str, *, synchronous: str = "FULL", vfs: str | None = None)
 
     """
     flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE | apsw.SQLITE_OPEN_URI
+    level = _SYNCHRONOUS.index(synchronous.upper())
     connection: apsw.Connection | None = None
     try:
         connection = apsw.Connection(path, flags=flags, vfs=vfs)
         wait_for_locks(connection, path, BUSY_TIMEOUT_MS)
         connection.pragma("foreign_keys", 0)
         _create_or_check(connection, path)
-        connection.pragma("synchronous", synchronous)
-        connection.pragma("secure_delete", 1)
+        if not is_memory(path):
+            _pragma(connection, "journal_mode", "wal")
+        _pragma(connection, "synchronous", level)
+        _pragma(connection, "secure_delete", 1)
         connection.pragma("wal_autocheckpoint", 1000)
         connection.pragma("journal_size_limit", 16 * 1024 * 1024)
     except apsw.Error as error:
