@@ -46,7 +46,7 @@ class Metrics:
 
     def __init__(self, clock: Callable[[], int]) -> None:
         # The creation time of each series would double their number, and nobody charts it.
-        disable_created_metrics()
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
         self.rates = Rates(clock)
         self._appended = self._counter(
@@ -59,7 +59,9 @@ class Metrics:
             "events_duplicate_total", "Events that were in the log already."
         )
         self._rejected = self._counter(
-            "events_rejected_total", "Faults of refused ingest requests, by error code.", ("reason",)
+            "events_rejected_total",
+            "Faults of refused ingest requests, by error code.",
+            ("reason",),
         )
         self._dead_letters = self._counter(
             "dead_letters_total",
@@ -171,7 +173,9 @@ class StateCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         """Yield the gauges."""
         writer = self._log.writer
-        yield _gauge("writer_queue_events", "Events that wait for the writer.", writer.queued_events)
+        yield _gauge(
+            "writer_queue_events", "Events that wait for the writer.", writer.queued_events
+        )
         yield _gauge(
             "writer_queue_capacity_events",
             "Events that may wait for the writer; beyond, requests get 503.",

@@ -12,22 +12,28 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from starlette.requests import Request
 from starlette.responses import Response
 
+from daemon.api.answers import Encoded, encode, encode_found, respond
 from daemon.api.bodies import PLAIN, media_type, read_body
 from daemon.api.context import Context, InContext
 from daemon.api.ingest import receipts
 from daemon.api.log_reads import read_through
-from daemon.api.parameters import Listing, MemberId, Name, Since, Until, words
+from daemon.api.parameters import Listing, MemberId, Name, Reading, Since, Until, words
 from daemon.api.problems import invalid_body
+from daemon.api.waiting import wait_for_views
 from daemon.api.writing import append
 from daemon.eventlog.requests import Append
 from domain.alert import AlertState, AlertStatus, advance_alert
-from domain.catalog import validate_payload
+from domain.cloudevents import from_structured
 from domain.errors import NotFound, UnsupportedMediaType
 from domain.events import NewEvent
 from domain.payloads.alert import Severity
+from domain.suggest import shorten
+from domain.timestamps import format_timestamp
+from projections.alerts import AlertFilter
 
 SOURCE: Final = "/chronicled/api"
 """The source of events that the daemon records because somebody asked it over HTTP."""
+VIEWS: Final = ("alerts",)
 _BODY_BYTES_MAX: Final = 64 * 1024
 
 
@@ -35,12 +41,13 @@ class AlertsParameters(Listing):
     """Filters of the alert list."""
 
     state: Annotated[
-        list[AlertStatus], BeforeValidator(words), Field(description="One or several states.")
-    ] = []
-    severity: Annotated[
-        list[Severity], BeforeValidator(words), Field(description="One or several severities.")
-    ] = []
+        list[AlertStatus],
+        BeforeValidator(words),
+        Field(default_factory=list, description="One or several states."),
+    ]
+    severity: Severity | None = None
     kind: Name | None = None
+    fingerprint: Name | None = None
     job: Annotated[Name | None, Field(description="The id of the job it is about.")] = None
     since: Since = None
     until: Until = None
@@ -55,15 +62,53 @@ class Decision(BaseModel):
         json_schema_extra={"example": {"by": "ana", "reason": "the disk was full"}},
     )
 
-    by: str | None = Field(None, min_length=1, max_length=256, description="Who does it.")
-    reason: str | None = Field(None, max_length=4096, description="Why.")
+    by: str | None = Field(default=None, min_length=1, max_length=256, description="Who does it.")
+    reason: str | None = Field(default=None, max_length=4096, description="Why.")
     id: str | None = Field(
-        None,
+        default=None,
         min_length=1,
         max_length=256,
         description="The id of the event, for a retry that must not record it twice. Without "
         "one, a repeat by the same person since the alert was last raised is the same event.",
     )
+
+
+async def list_alerts(
+    request: Request, context: InContext, asked: Annotated[AlertsParameters, Query()]
+) -> Response:
+    """List alerts, the newest first.
+
+    `since` and `until` are about when an alert was first seen.
+    """
+    await wait_for_views(context, asked, VIEWS)
+    return respond(request, await context.readers.run(_list, context, asked))
+
+
+def _list(context: Context, asked: AlertsParameters) -> Encoded:
+    given = asked.model_dump(exclude={"limit", "cursor", "wait_for", "timeout"})
+    return encode_found(context.views.list_alerts(AlertFilter(**given), asked.limit, asked.cursor))
+
+
+async def get_alert(
+    request: Request,
+    context: InContext,
+    alert_id: MemberId,
+    asked: Annotated[Reading, Query()],
+) -> Response:
+    """Show one alert with its timeline."""
+    await wait_for_views(context, asked, VIEWS)
+    return respond(request, await context.readers.run(_find, context, alert_id))
+
+
+def _find(context: Context, alert_id: str) -> Encoded:
+    alert, as_of = context.views.alert(alert_id)
+    if alert is None:
+        raise _no_alert(alert_id)
+    return encode(alert, as_of)
+
+
+def _no_alert(alert_id: str) -> NotFound:
+    return NotFound(f"There is no alert {shorten(alert_id)}.")
 
 
 async def acknowledge_alert(request: Request, context: InContext, alert_id: MemberId) -> Response:
@@ -80,7 +125,7 @@ async def _decide(request: Request, context: Context, alert_id: str, kind: str) 
     started = perf_counter()
     decision = await _read_decision(request)
     state = await context.readers.run(_fold, context, alert_id)
-    event = _event(state, decision, kind, context.clock())
+    event = _event(context, state, decision, kind)
     appended = await append(context, Append([event]), started=started, kind="api")
     return receipts(appended)
 
@@ -104,22 +149,23 @@ def _fold(context: Context, alert_id: str) -> AlertState:
     for event in read_through(context, f"alert/{alert_id}"):
         state = advance_alert(state, event)
     if state is None:
-        raise NotFound(f"There is no alert {alert_id[:256]!r}.")
+        raise _no_alert(alert_id)
     return state
 
 
-def _event(state: AlertState, decision: Decision, kind: str, now: int) -> NewEvent:
+def _event(context: Context, state: AlertState, decision: Decision, kind: str) -> NewEvent:
     said = {"by": decision.by, "reason": decision.reason}
-    data = {name: value for name, value in said.items() if value is not None}
     same = orjson.dumps([kind, state.id, state.count, decision.by])
     # An alert whose producer's clock runs ahead must not stay open because it is "newer".
-    time = max(now, state.updated)
-    return NewEvent(
-        type=kind,
-        subject=state.id,
-        source=SOURCE,
-        id=decision.id or blake2b(same, digest_size=16).hexdigest(),
-        data=validate_payload(kind, data),
-        time=time,
-        extensions={"actor": decision.by} if decision.by else None,
-    )
+    time = max(context.clock(), state.updated)
+    event = {
+        "specversion": "1.0",
+        "id": decision.id or blake2b(same, digest_size=16).hexdigest(),
+        "source": SOURCE,
+        "type": kind,
+        "subject": state.id,
+        "time": format_timestamp(time),
+        "actor": decision.by,
+        "data": {name: value for name, value in said.items() if value is not None},
+    }
+    return from_structured(event, context.limits)

@@ -9,14 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from hashlib import blake2b
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from urllib.parse import parse_qsl, urlencode
 
 import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
+from projections.paging import Page
+
 AS_OF_HEADER: Final = "chronicled-as-of"
+NO_STORE: Final = {"cache-control": "no-store"}
 
 
 class JsonResponse(Response):
@@ -29,31 +32,39 @@ class JsonResponse(Response):
         return orjson.dumps(content)
 
 
-def encode_page(items: Sequence[Any], cursor: str | None) -> bytes:
-    """Return the JSON of a page, still without ``as_of``."""
-    return orjson.dumps({"items": items, "next": cursor})
+class Encoded(NamedTuple):
+    """An answer made on a reader's thread: JSON still without ``as_of``, and what goes with it."""
+
+    body: bytes
+    as_of: int
+    next: str | None = None
 
 
-def answer(request: Request, document: bytes | Mapping[str, Any], as_of: int) -> Response:
-    """Answer a read: the JSON object with ``as_of``, or 304 when the client has it already."""
-    body = document if isinstance(document, bytes) else orjson.dumps(document)
-    etag = f'W/"{blake2b(body, digest_size=12).hexdigest()}"'
-    headers = {AS_OF_HEADER: str(as_of), "cache-control": "no-cache", "etag": etag}
+def encode_page(items: Sequence[Any], following: str | None, as_of: int) -> Encoded:
+    """Return one page of a list."""
+    return Encoded(orjson.dumps({"items": items, "next": following}), as_of, following)
+
+
+def encode_found(page: Page) -> Encoded:
+    """Return one page of what the views found."""
+    return encode_page(page.items, page.next, page.as_of)
+
+
+def encode(document: Mapping[str, Any], as_of: int) -> Encoded:
+    """Return one JSON object."""
+    return Encoded(orjson.dumps(document), as_of)
+
+
+def respond(request: Request, encoded: Encoded) -> Response:
+    """Answer a read: 200 with a link to the next page where there is one, or 304."""
+    etag = f'W/"{blake2b(encoded.body, digest_size=12).hexdigest()}"'
+    headers = {AS_OF_HEADER: str(encoded.as_of), "cache-control": "no-cache", "etag": etag}
+    if encoded.next is not None:
+        headers["link"] = f'<{_next_address(request, encoded.next)}>; rel="next"'
     if _matches(request.headers.get("if-none-match"), etag):
         return Response(status_code=304, headers=headers)
-    body = b'%b,"as_of":%d}' % (body[:-1], as_of)
+    body = b'%b,"as_of":%d}' % (encoded.body[:-1], encoded.as_of)
     return Response(body, media_type="application/json", headers=headers)
-
-
-def page_answer(
-    request: Request, items: Sequence[Any] | bytes, cursor: str | None, as_of: int
-) -> Response:
-    """Answer one page of a list, with a link to the next one where there is one."""
-    body = items if isinstance(items, bytes) else encode_page(items, cursor)
-    response = answer(request, body, as_of)
-    if cursor is not None:
-        response.headers["link"] = f'<{_next_address(request, cursor)}>; rel="next"'
-    return response
 
 
 def _next_address(request: Request, cursor: str) -> str:

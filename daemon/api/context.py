@@ -1,9 +1,9 @@
-"""What the routes work with: the parts of one daemon, and what the routes share among themselves."""
+"""What the routes work with: the parts of one daemon, and what the routes share."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, cast
 
 from fastapi import Depends
@@ -36,7 +36,7 @@ class Context:
     log: EventLog
     views: Views
     runner: ProjectionRunner
-    limits: Limits = Limits()
+    limits: Limits = field(default_factory=Limits)
     clock: Clock = system_clock
     names: tuple[str, ...] = ()
     """Names beside the loopback ones that a Host header may have: the host listened on."""
@@ -49,16 +49,21 @@ class Context:
 
     def __post_init__(self) -> None:
         self.metrics = Metrics(self.clock)
-        self.metrics.registry.register(StateCollector(self.log, self.views, self.runner))
+        self.files = {"log": Path(self.log.path), "views": self.views.path}
+        self.metrics.registry.register(
+            StateCollector(self.log, self.views, self.runner, self.files)
+        )
         self.readers = Threads("read", self.read_threads)
         self.decoders = Threads("decode", _DECODE_THREADS)
         self.stream_readers = Threads("stream", _STREAM_THREADS)
         self.bodies = BodyBudget(BUDGET_BATCHES * self.limits.batch_bytes)
         self.clients = Clients(self.stream_clients_max)
-        self.operations = Operations(self.log, self.views, self.runner, self.clock)
-        self.committed = Signal()
-        self.stopping = Signal()
-        self._leave: list[Callable[[], None]] = [self.log.on_commit(self.committed.fire)]
+        self.operations = Operations(self.clock)
+        self.committed, self.projected, self.stopping = Signal(), Signal(), Signal()
+        self._leave = [
+            self.log.on_commit(self.committed.fire),
+            self.runner.on_progress(self.projected.fire),
+        ]
         self.log.writer.observe_groups(self.metrics.committed)
 
     def drain(self) -> None:
@@ -79,7 +84,7 @@ class Context:
 
 def context_of(request: Request) -> Context:
     """Return the context of the app that serves a request."""
-    return cast(Context, request.app.state.context)
+    return cast("Context", request.app.state.context)
 
 
 async def _context(request: Request) -> Context:

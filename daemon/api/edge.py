@@ -70,10 +70,11 @@ class Edge:
         except ChronicledError as error:
             await problem_response(error)(scope, receive, answer)
         except Exception:
-            if answer.started:
-                raise
             logger.exception("a request failed: %s %s", scope["method"], scope["path"][:256])
-            await problem_response(internal_error())(scope, receive, answer)
+            if not answer.started:
+                await problem_response(internal_error())(scope, receive, answer)
+            elif not answer.ended:
+                raise  # The server has to cut the connection: half an answer is no answer.
 
     async def _options(self, scope: Scope, receive: Receive, answer: _Answer) -> None:
         methods = self._methods_of(scope["path"])
@@ -122,11 +123,14 @@ class _Answer:
         self._without_body = without_body
         self.status = CLIENT_GONE
         self.started: float | None = None
+        self.ended = False
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             self.started = perf_counter()
-        elif self._without_body:
-            message = {**message, "body": b""}
+        else:
+            self.ended = not message.get("more_body", False)
+            if self._without_body:
+                message = {**message, "body": b""}
         await self._send(message)

@@ -11,7 +11,7 @@ from fastapi import Query
 from starlette.requests import Request
 from starlette.responses import Response
 
-from daemon.api.answers import encode_page, page_answer
+from daemon.api.answers import Encoded, encode_page, respond
 from daemon.api.context import Context, InContext
 from daemon.api.parameters import EventsParameters, StreamParameters
 from daemon.api.problems import ParameterFault
@@ -34,11 +34,10 @@ async def list_events(
     `next` is the position to go on from. A page looks at a bounded stretch of the log, so one
     with a rare filter may be short, or empty, and still have a `next`.
     """
-    body, cursor, as_of = await context.readers.run(_page, context, asked)
-    return page_answer(request, body, cursor, as_of)
+    return respond(request, await context.readers.run(_page, context, asked))
 
 
-def _page(context: Context, asked: EventsParameters) -> tuple[bytes, str | None, int]:
+def _page(context: Context, asked: EventsParameters) -> Encoded:
     query = _query(asked, before=asked.before, since=asked.since, until=asked.until)
     if asked.cursor is not None:
         position = _cursor_position(asked.cursor)
@@ -54,8 +53,7 @@ def _page(context: Context, asked: EventsParameters) -> tuple[bytes, str | None,
             events, following = events[:count], event.position
             break
     items = [orjson.Fragment(to_json(event)) for event in events]
-    cursor = None if following is None else str(following)
-    return encode_page(items, cursor), cursor, page.as_of
+    return encode_page(items, None if following is None else str(following), page.as_of)
 
 
 def _query(asked: StreamParameters, **bounds: int | None) -> EventQuery:

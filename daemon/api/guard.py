@@ -17,7 +17,7 @@ from typing import Any, Final
 from domain.errors import Forbidden
 
 _AUTHORITY: Final = re.compile(r"(?:\[([0-9a-f:.]+)\]|([a-z0-9._-]+))(?::\d{1,5})?")
-_WILDCARDS: Final = frozenset({"0.0.0.0", "::"})
+_WILDCARDS: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104
 
 
 def by_socket(scope: MutableMapping[str, Any]) -> bool:

@@ -10,7 +10,7 @@ from typing import Any, Final
 from starlette.requests import Request
 from starlette.responses import Response
 
-from daemon.api.answers import AS_OF_HEADER, JsonResponse
+from daemon.api.answers import AS_OF_HEADER, NO_STORE, JsonResponse
 from daemon.api.context import Context, InContext
 from daemon.metrics import PROGRAM_VERSION, database_sizes, disk_free
 from domain.errors import ChronicledError
@@ -20,12 +20,11 @@ from projections.seam import ProjectionStatus
 PING_SECONDS: Final = 2.0
 """How long the writer may take to answer before the daemon is not ready."""
 
-_NO_STORE: Final = {"cache-control": "no-store"}
 
 
 async def healthz() -> Response:
     """Say that the process is alive: always 200."""
-    return JsonResponse({"status": "alive", "version": PROGRAM_VERSION}, headers=_NO_STORE)
+    return JsonResponse({"status": "alive", "version": PROGRAM_VERSION}, headers=NO_STORE)
 
 
 async def readyz(context: InContext) -> Response:
@@ -61,7 +60,7 @@ async def readyz(context: InContext) -> Response:
         "draining": context.draining,
     }
     ready = status in ("ready", "degraded")
-    headers = _NO_STORE if ready else {**_NO_STORE, "retry-after": "1"}
+    headers = NO_STORE if ready else {**NO_STORE, "retry-after": "1"}
     return JsonResponse(document, status_code=200 if ready else 503, headers=headers)
 
 
@@ -98,13 +97,13 @@ async def prometheus(request: Request, context: InContext) -> Response:
     """Give the metrics to a scraper, as Prometheus text or as OpenMetrics."""
     accept = request.headers.get("accept", "")
     text, content_type = await context.readers.run(context.metrics.exposition, accept)
-    return Response(text, headers={"content-type": content_type, **_NO_STORE})
+    return Response(text, headers={"content-type": content_type, **NO_STORE})
 
 
 async def numbers(context: InContext) -> Response:
     """Give the numbers people chart: position, rates, sizes, queue, projections, jobs."""
     document = await context.readers.run(_numbers, context)
-    headers = {AS_OF_HEADER: str(document["as_of"]), **_NO_STORE}
+    headers = {AS_OF_HEADER: str(document["as_of"]), **NO_STORE}
     return JsonResponse(document, headers=headers)
 
 

@@ -15,7 +15,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from daemon.api.answers import AS_OF_HEADER, JsonResponse
-from daemon.api.bodies import BATCH, LINES, PLAIN, SMALL_BODY_BYTES, STRUCTURED, media_type, read_body
+from daemon.api.bodies import (
+    BATCH,
+    LINES,
+    PLAIN,
+    SMALL_BODY_BYTES,
+    STRUCTURED,
+    media_type,
+    read_body,
+)
 from daemon.api.context import Context, context_of
 from daemon.api.writing import append, receipt_document
 from daemon.eventlog.requests import Append, Appended

@@ -25,8 +25,14 @@ from daemon.api.problems import ParameterFault
 from daemon.api.writing import append
 from daemon.eventlog.requests import Append, Appended, DeadLetter, Follow, Work
 from daemon.eventlog.transaction import Transaction
-from daemon.intake.formats import Decoded, Format, decode_body, decode_lines, find_format
-from daemon.intake.formats import make_dead_letter
+from daemon.intake.formats import (
+    Decoded,
+    Format,
+    decode_body,
+    decode_lines,
+    find_format,
+    make_dead_letter,
+)
 from domain.errors import ChronicledError, Invalid, TooLarge, UnsupportedMediaType, VersionConflict
 
 

@@ -1,4 +1,4 @@
-"""The two pages for people: all operations, and all error codes. No script, nothing from outside."""
+"""The OpenAPI document, and it and the error codes as pages: no script, nothing from outside."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from html import escape
 from typing import Any, Final
 
 import orjson
-from starlette.responses import HTMLResponse
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
 
+from daemon.api.answers import JsonResponse
 from daemon.api.problems import problem_types
 
 _HEADERS: Final = {
@@ -39,8 +41,14 @@ def _page(title: str, body: Iterable[str]) -> HTMLResponse:
     )
 
 
-def operations_page(document: Mapping[str, Any]) -> HTMLResponse:
-    """Return the page of all operations of an OpenAPI document."""
+async def openapi_json(request: Request) -> Response:
+    """Describe every operation for programs (OpenAPI 3.1)."""
+    return JsonResponse(request.app.state.document())
+
+
+async def docs_page(request: Request) -> Response:
+    """Show every operation to people."""
+    document: Mapping[str, Any] = request.app.state.document()
     parts = [
         f"<p>{escape(document['info']['description'])}</p>",
         '<p><a href="/openapi.json">openapi.json</a> · <a href="/docs/errors">error codes</a></p>',
@@ -86,8 +94,8 @@ def _text(example: object) -> str:
     return orjson.dumps(example, option=orjson.OPT_INDENT_2).decode()
 
 
-def errors_page() -> HTMLResponse:
-    """Return the page of all error codes; a problem's ``type`` points at one of its lines."""
+async def errors_page(_request: Request) -> Response:
+    """Show every error code to people; a problem's `type` points at one of its lines."""
     rows = [
         f'<tr id="{error.code}"><td><code>{error.code}</code></td><td>{error.status}</td>'
         f"<td>{escape(error.title)}</td><td>{escape(error.hint)}</td></tr>"

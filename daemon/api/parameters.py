@@ -6,7 +6,8 @@ answer with everything.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, NamedTuple, TypeVar
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, Self, TypeVar
 from urllib.parse import unquote
 
 from fastapi import Path
@@ -44,18 +45,29 @@ def _moment(value: object) -> int:
     return parse_timestamp(text)
 
 
-def _point(value: object) -> Point:
-    text = str(value)
-    if text.isascii() and text.isdigit():
-        return Point(position=min(int(text[:20]), _INTEGER_MAX))
-    return Point(moment=_moment(text))
-
-
-class Point(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Point:
     """A state of the log: up to a position, or as it was known at a moment."""
 
     position: int | None = None
     moment: int | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read a position or an RFC 3339 date-time.
+
+        Raises:
+            ValueError: the text is neither.
+
+        """
+        if text.isascii() and text.isdigit():
+            return cls(position=min(int(text[:20]), _INTEGER_MAX))
+        return cls(moment=_moment(text))
+
+
+def _checked_point(text: str) -> str:
+    Point.parse(text)
+    return text
 
 
 def words(value: object) -> list[str]:
@@ -81,8 +93,8 @@ Moment = Annotated[
 """An RFC 3339 date-time with an offset; microseconds UTC inside."""
 
 AsOf = Annotated[
-    Point,
-    BeforeValidator(_point),
+    str,
+    AfterValidator(_checked_point),
     WithJsonSchema(
         {"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "format": "date-time"}]}
     ),
@@ -193,6 +205,11 @@ class JobParameters(Reading):
         examples=[42],
     )
 
+    @property
+    def point(self) -> Point | None:
+        """The point that is asked for; None = now."""
+        return None if self.as_of is None else Point.parse(self.as_of)
+
 
 class HistoryParameters(JobParameters):
     """How to look at the history of one job."""
@@ -200,6 +217,8 @@ class HistoryParameters(JobParameters):
     attempts: Literal["one", "all"] = Field(
         "one", description="`all` = the history of every attempt of the job's chain."
     )
+    limit: Limit = LIMIT_MAX
+    cursor: Cursor = None
 
 
 EventType = Annotated[

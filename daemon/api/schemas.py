@@ -214,11 +214,47 @@ class Alert(Shape):
     events: int
 
 
+class TimelineEntry(Shape):
+    """What one event said about an alert."""
+
+    position: int
+    version: int
+    type: str
+    time: AwareDatetime
+    recordedtime: AwareDatetime
+    source: str
+    actor: str | None
+    by: str | None
+    reason: str | None
+    channel: str | None
+    severity: Severity | None
+    message: str | None
+    skewed: bool
+
+
+class AlertDetail(Alert):
+    """The state of one alert, with the newest entries of its timeline, in log order."""
+
+    timeline: list[TimelineEntry]
+    as_of: int = AsOf
+
+
+class FileMatch(Shape):
+    """What a rule made of a file."""
+
+    workflow: str | None
+    phases: list[str]
+    jobs: list[str]
+    reason: str | None
+    time: AwareDatetime
+    position: int
+
+
 class File(Shape):
-    """The last that is known of a file."""
+    """A message about a file, and what matched it."""
 
     path: str
-    state: FileStatus
+    state: FileStatus = Field(description="The last state of the path.")
     size: int | None
     checksum: str | None
     linecnt: int | None
@@ -228,21 +264,74 @@ class File(Shape):
     files: int | None
     generation: str | None
     bucket: str | None
-    observations: int
-    first_observed: AwareDatetime | None
-    observed: AwareDatetime | None
-    matched: AwareDatetime | None
-    workflow: str | None
-    phases: list[str] | None
-    jobs: list[str] | None
-    reason: str | None
-    concluded: AwareDatetime | None
-    outcome: str | None
-    job: str | None
-    message: str | None
-    updated: AwareDatetime
-    last_position: int
-    events: int
+    observed: AwareDatetime
+    recordedtime: AwareDatetime
+    skewed: bool
+    position: int
+    event: str = Field(description="The id of the event.")
+    source: str
+    matched: bool | None = Field(description="Null: no rule was asked yet.")
+    matches: list[FileMatch]
+
+
+Counts = dict[str, int]
+
+
+class JobCounts(Shape):
+    """Jobs by status and by kind."""
+
+    total: int
+    by_status: Counts
+    by_kind: dict[str, Counts]
+
+
+class Percentiles(Shape):
+    """Durations (seconds), from fixed buckets: within a tenth of the real ones."""
+
+    count: int
+    p50: float | None
+    p95: float | None
+
+
+class Durations(Shape):
+    """How long jobs of a kind run, and wait before."""
+
+    run: Percentiles
+    queue: Percentiles
+
+
+class SpanCounts(Shape):
+    """What happened in a day or an hour."""
+
+    jobs: int
+    alerts: int
+    files: int
+    by_status: Counts
+
+
+class Day(SpanCounts):
+    """A UTC day that has data."""
+
+    date: str
+
+
+class Hour(SpanCounts):
+    """An hour that has data."""
+
+    hour: AwareDatetime
+
+
+class Summary(Shape):
+    """Kept counts of a range of days, or of all time."""
+
+    since: str | None
+    until: str | None
+    jobs: JobCounts
+    durations: dict[str, Durations]
+    alerts: Counts
+    days: list[Day]
+    hours: list[Hour] | None = Field(None, description="Only where the range is one day.")
+    as_of: int = AsOf
 
 
 class DeadLetter(Shape):
@@ -327,3 +416,60 @@ class Readiness(Shape):
     log: LogShape
     projections: list[ProjectionShape]
     draining: bool
+
+
+class LogNumbers(Shape):
+    """Which log this is, and how far it goes."""
+
+    position: int
+    log_id: str
+    epoch: int
+
+
+class RateNumbers(Shape):
+    """Mean rates of appended events."""
+
+    events_per_second_1m: float
+    events_per_second_5m: float
+
+
+class WriterNumbers(Shape):
+    """How much waits for the writer."""
+
+    queue_events: int
+    queue_capacity_events: int
+
+
+class SizeNumbers(Shape):
+    """Bytes of a database and of its write-ahead log."""
+
+    database: int
+    wal: int
+
+
+class DiskNumbers(Shape):
+    """Bytes on the disk of the data directory."""
+
+    databases: dict[str, SizeNumbers]
+    disk_free: int
+
+
+class DeadLetterNumbers(Shape):
+    """How many dead letters of a format there are, and how often they came."""
+
+    letters: int
+    count: int
+
+
+class Numbers(Shape):
+    """The numbers people chart."""
+
+    log: LogNumbers
+    rates: RateNumbers
+    writer: WriterNumbers
+    sizes: DiskNumbers
+    projections: list[ProjectionShape]
+    jobs: Counts
+    dead_letters: dict[str, DeadLetterNumbers]
+    streams: int = Field(description="Open event streams.")
+    as_of: int = AsOf

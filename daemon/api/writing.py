@@ -40,7 +40,7 @@ async def append(
             return
         if isinstance(outcome, BaseException):
             answer.set_exception(outcome)
-        else:
+        elif isinstance(outcome, Appended):
             answer.set_result(outcome)
 
     def done(outcome: Outcome) -> None:

@@ -1,0 +1,43 @@
+"""Input that could not become events, as it was put aside."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import Query
+from pydantic import Field
+from starlette.requests import Request
+from starlette.responses import Response
+
+from daemon.api.answers import Encoded, encode_page, respond
+from daemon.api.context import Context, InContext
+from daemon.api.parameters import Cursor, Limit, Name, Parameters
+from projections.cursor import decode_cursor, encode_cursor, fingerprint
+
+
+class DeadLettersParameters(Parameters):
+    """Filters of the list of dead letters."""
+
+    format: Annotated[Name | None, Field(description="The format it was read as.")] = None
+    limit: Limit = 50
+    cursor: Cursor = None
+
+
+async def list_dead_letters(
+    request: Request, context: InContext, asked: Annotated[DeadLettersParameters, Query()]
+) -> Response:
+    """List what was put aside, the oldest first; secrets in it are masked."""
+    return respond(request, await context.readers.run(_page, context, asked))
+
+
+def _page(context: Context, asked: DeadLettersParameters) -> Encoded:
+    bound = fingerprint("deadletters", asked.format)
+    after = 0
+    if asked.cursor is not None:
+        after = int(decode_cursor(bound, asked.cursor, (int,))[0])
+    as_of = context.log.head()
+    letters = context.log.list_dead_letters(after, asked.limit + 1, asked.format)
+    items = letters[: asked.limit]
+    more = len(letters) > asked.limit
+    following = encode_cursor(bound, (items[-1]["id"],)) if more else None
+    return encode_page(items, following, as_of)

@@ -1,0 +1,46 @@
+"""Files: the messages that announced them, and what matched each."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+from fastapi import Query
+from pydantic import Field
+from starlette.requests import Request
+from starlette.responses import Response
+
+from daemon.api.answers import Encoded, encode_found, respond
+from daemon.api.context import Context, InContext
+from daemon.api.parameters import Listing, Name, Since, Until
+from daemon.api.waiting import wait_for_views
+from projections.files import FileFilter
+
+VIEWS: Final = ("files",)
+
+
+class FilesParameters(Listing):
+    """Filters of the list of files."""
+
+    path: Annotated[Name | None, Field(description="The whole path.")] = None
+    prefix: Annotated[
+        Name | None, Field(description="How the path begins; the list is by path then.")
+    ] = None
+    matched: Annotated[
+        bool | None,
+        Field(description="Whether a rule matched; false: none did, or none was asked."),
+    ] = None
+    since: Since = None
+    until: Until = None
+
+
+async def list_files(
+    request: Request, context: InContext, asked: Annotated[FilesParameters, Query()]
+) -> Response:
+    """List the messages about files, the newest first, each with what matched it."""
+    await wait_for_views(context, asked, VIEWS)
+    return respond(request, await context.readers.run(_list, context, asked))
+
+
+def _list(context: Context, asked: FilesParameters) -> Encoded:
+    given = asked.model_dump(exclude={"limit", "cursor", "wait_for", "timeout"})
+    return encode_found(context.views.list_files(FileFilter(**given), asked.limit, asked.cursor))
