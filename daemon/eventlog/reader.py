@@ -56,20 +56,19 @@ class Reader:
         with self._pool.snapshot() as db:
             newest = db.execute(SQL["newest_event"]).fetchone()
             head = newest[0] if newest else 0
-            low, high = query.after or 0, min(query.before or head + 1, head + 1)
-            scan = query.stream is None
-            if scan and query.descending:
+            low = floor = query.after or 0
+            high = ceiling = head + 1 if query.before is None else min(query.before, head + 1)
+            if query.stream is None and query.descending:
                 low = max(low, high - 1 - SCAN_POSITIONS)
-            elif scan:
+            elif query.stream is None:
                 high = min(high, low + 1 + SCAN_POSITIONS)
             sql, parameters = _listing(query, low, high, limit + 1)
             events = self._events(db, db.execute(sql, parameters))
         if len(events) > limit:
             return EventPage(events[:limit], events[limit - 1].position, head)
-        if scan and query.descending:
-            return EventPage(events, low + 1 if low > (query.after or 0) else None, head)
-        reached_end = not scan or high >= min(query.before or head + 1, head + 1)
-        return EventPage(events, None if reached_end else high - 1, head)
+        if query.descending:
+            return EventPage(events, low + 1 if low > floor else None, head)
+        return EventPage(events, high - 1 if high < ceiling else None, head)
 
     def position_at(self, moment: int) -> int:
         """Return the last position recorded at or before a moment, 0 when there is none.
