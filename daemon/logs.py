@@ -106,6 +106,8 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
+        for name, value in _fields(record).items():
+            entry.setdefault(name, value)
         if record.exc_info:
             entry["error"] = self.formatException(record.exc_info)
-        return json.dumps(_fields(record) | entry, default=str)
+        return json.dumps(entry, default=str)

@@ -115,7 +115,11 @@ class Parts:
                 synchronous=config.views.synchronous,
             )
             undo.callback(runner.close)
-            views = Views(directory.views_path)
+            views = Views(
+                directory.views_path,
+                timeout_seconds=config.server.read_timeout_seconds,
+                on_damage=runner.distrust,
+            )
             undo.callback(views.close)
             context = Context(
                 log=log,

@@ -6,6 +6,7 @@ import json
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,19 @@ def refused(daemon: DaemonProcess, error: str) -> Iterator[None]:
             tracer.terminate()
 
 
+def refusal(client: httpx.Client) -> httpx.Response:
+    """Send events, each a new one, until one is refused; return that answer."""
+    keys = (f"during-{number}" for number in count())
+
+    def refused() -> httpx.Response | None:
+        answer = post(client, next(keys))
+        return None if answer.is_success else answer
+
+    answer = wait_until(refused, "an event is refused")
+    assert answer is not None
+    return answer
+
+
 def readiness(client: httpx.Client) -> tuple[int, str | None]:
     """Return the status and the code of the log's fault of /readyz."""
     answer = client.get("/readyz")
@@ -92,9 +106,7 @@ def test_a_full_disk_is_said_and_outlived(daemons: Daemons, disk: Path) -> None:
     with daemon.client() as client:
         assert post(client, "before").status_code == 201
         with filled(disk):
-            answer = wait_until(
-                lambda: (r := post(client, "during")).status_code != 201 and r, "it is refused"
-            )
+            answer = refusal(client)
             assert (answer.status_code, answer.json()["code"]) == (507, "disk_full")
             assert readiness(client) == (503, "disk_full")
             assert client.get("/healthz").status_code == 200
@@ -102,7 +114,7 @@ def test_a_full_disk_is_said_and_outlived(daemons: Daemons, disk: Path) -> None:
         wait_until(lambda: readiness(client) == (200, None), "it has recovered by itself")
         assert post(client, "after").status_code == 201
         assert {"before", "after"} <= set(ids(client))
-        assert client.get("/api/jobs/after?wait_for=3").status_code == 200
+        assert wait_until(lambda: client.get("/api/jobs/after").is_success, "the views go on")
     assert daemon.stop() == 0
 
 
@@ -114,7 +126,7 @@ def test_a_failing_disk_is_said_and_outlived(error: str, daemons: Daemons) -> No
     with daemon.client() as client:
         assert post(client, "before").status_code == 201
         with refused(daemon, error):
-            wait_until(lambda: post(client, "during").status_code == 503, "writes begin to fail")
+            assert refusal(client).status_code == 503
             assert readiness(client) == (503, "storage_failed")
             assert post(client, "refused").json()["code"] == "storage_failed"
             assert "before" in ids(client)
