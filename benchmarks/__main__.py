@@ -37,8 +37,8 @@ class Load:
 
 LOADS = (
     Load("batches", connections=8, batch=100, events=100_000),
-    Load("singles", connections=64, batch=1, events=20_000),
-    Load("sequential", connections=1, batch=1, events=4_000),
+    Load("singles", connections=64, batch=1, events=12_000),
+    Load("sequential", connections=1, batch=1, events=2_000),
 )
 RAW_SINGLE_ROWS = 5_000
 
@@ -80,6 +80,8 @@ def intake(service: Service, load: Load, events: Path) -> Figures:
         before = service.cpu_seconds()
         answer = client.communicate("go\n")[0]
         spent = service.cpu_seconds() - before
+    if client.returncode:
+        raise RuntimeError("the load client failed")
     measured = json.loads(answer)
     count = measured["requests"] * load.batch
     return {
@@ -128,7 +130,7 @@ def machine() -> dict[str, Any]:
 def main() -> None:
     """Run the rounds and report."""
     parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seed", type=int, default=20260101)
     parser.add_argument("--quick", action="store_true", help="one round of a tenth of the events")
     options = parser.parse_args()

@@ -75,7 +75,7 @@ class Service:
         place = f"/api/operations/{answer.json()['id']}"
         wait_for(lambda: self.http.get(place).json()["state"] != "running", "the rebuild")
         final = self.http.get(place).json()
-        if final["state"] != "done":
+        if final["state"] != "succeeded":
             raise RuntimeError(str(final))
 
 
