@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
 import threading
@@ -26,9 +27,9 @@ class Producer:
     def __init__(self, daemon: DaemonProcess, number: int) -> None:
         self.acknowledged: list[tuple[int, str]] = []
         """Position and id of every event, in the order in which it was sent."""
-        self._daemon = daemon
         self._number = number
         self._ended = threading.Event()
+        self._client = daemon.client()
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
 
@@ -36,6 +37,7 @@ class Producer:
         """Stop sending."""
         self._ended.set()
         self._thread.join()
+        self._client.close()
 
     def _run(self) -> None:
         serial = 0
@@ -51,8 +53,7 @@ class Producer:
         body = json.dumps(batch)
         while not self._ended.is_set():
             try:
-                with self._daemon.client(unix=True) as client:
-                    answer = client.post("/api/events", content=body, headers=headers)
+                answer = self._client.post("/api/events", content=body, headers=headers)
             except httpx.TransportError:
                 self._ended.wait(0.01)
                 continue
@@ -112,7 +113,9 @@ def test_kill_under_load_loses_and_doubles_nothing(
     daemons: Callable[..., DaemonProcess],
 ) -> None:
     """Each acknowledged event is there once, in order; the proof is clean, the views catch up."""
-    daemon = daemons().start()
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    daemon = daemons(listen=f"127.0.0.1:{port}").start()
     with producers(daemon) as running:
 
         def sent() -> int:
