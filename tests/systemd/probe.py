@@ -177,8 +177,13 @@ def ready_only_when_ready() -> None:
     systemctl("stop", "chronicled")
     with writer_blocked():
         systemctl("start", "--no-block", "chronicled")
-        wait_until(lambda: show("StatusText") == "waiting for the writer", "the last step")
-        assert show("ActiveState") == "activating"
+        wait_until(SOCKET.exists, "the sockets are bound")
+        try:
+            with client() as over:
+                answer = over.get("/healthz", timeout=2)
+            raise AssertionError(f"it answered before it was ready: {answer}")
+        except httpx.ReadTimeout:
+            assert show("ActiveState") == "activating"
     wait_until(lambda: show("ActiveState") == "active", "active")
     with client() as over:
         assert post(over, [event("after-ready")]).status_code == 201
