@@ -99,17 +99,23 @@ def open_writer(path: str, *, synchronous: str = "FULL", vfs: str | None = None)
             _pragma(connection, "journal_mode", "wal")
         _pragma(connection, "synchronous", level)
         _pragma(connection, "secure_delete", 1)
-        connection.pragma("wal_autocheckpoint", 1000)
         connection.pragma("journal_size_limit", 16 * 1024 * 1024)
-    except apsw.Error as error:
+    except (apsw.Error, ChronicledError) as error:
         if connection is not None:
-            connection.close()
-        raise translate(error) from error
-    except ChronicledError:
-        if connection is not None:
-            connection.close()
+            close(connection)
+        if isinstance(error, apsw.Error):
+            raise translate(error) from error
         raise
     return connection
+
+
+def close(connection: apsw.Connection) -> None:
+    """Close a connection.
+
+    The last one to close a file checkpoints it; where the disk refuses, the next opening does.
+    """
+    with suppress(apsw.Error):
+        connection.close()
 
 
 def _create_or_check(connection: apsw.Connection, path: str) -> None:
@@ -205,7 +211,7 @@ class ReadPool:
         with self._lock:
             self._busy.discard(connection)
             if self._closed or len(self._idle) >= self._idle_max:
-                connection.close()
+                close(connection)
             else:
                 self._idle.append(connection)
             self._lock.notify_all()
@@ -219,5 +225,5 @@ class ReadPool:
                     connection.interrupt()
             self._lock.wait_for(lambda: not self._busy, timeout_seconds)
             for connection in self._idle:
-                connection.close()
+                close(connection)
             self._idle.clear()

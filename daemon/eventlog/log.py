@@ -14,6 +14,7 @@ import apsw
 
 from daemon.eventlog.connection import (
     ReadPool,
+    close,
     is_memory,
     memory_uri,
     open_writer,
@@ -93,7 +94,7 @@ class EventLog:
             return cls(name, writer, pool, clock)
         except BaseException as error:
             pool.close()
-            connection.close()
+            close(connection)
             if isinstance(error, apsw.Error):
                 raise translate(error) from error
             raise

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 import apsw
 
-from daemon.eventlog.connection import BUSY_TIMEOUT_MS, translate
+from daemon.eventlog.connection import BUSY_TIMEOUT_MS, close, translate
 from daemon.eventlog.requests import (
     Done,
     LogHealth,
@@ -33,10 +33,13 @@ from domain.errors import ChronicledError, NotReady, QueueFull, StorageFailed, V
 
 PROBE_SECONDS: Final = 1.0
 """How often a log whose disk failed is tried again while nobody writes."""
+CHECKPOINT_PAGES: Final = 1000
+"""How long the write-ahead log may be before it is checkpointed (pages)."""
 CHECKPOINT_WAIT_MS: Final = 200
 """How long a checkpoint that empties the write-ahead log waits for readers (milliseconds)."""
 FREE_BYTES_MIN: Final = 1024 * 1024
 """How much must be free before a log whose disk failed is tried again (bytes)."""
+_PAGE_BYTES: Final = 4096
 _OVERHEAD_BYTES: Final = 256
 _DISK: Final = (
     apsw.FullError,
@@ -88,12 +91,14 @@ class Writer:
         self._clock = clock
         self._known = Known.read(connection, log_id)
         self._seen_version = -1
-        self._wal_bytes = bounds.wal_bytes
+        self._wal_pages = 0
+        self._checkpoint_pages = CHECKPOINT_PAGES
         self._queue: deque[_Waiting] = deque()
         self._queued = (0, 0)
         self._lock = threading.Lock()
         self._room = threading.Condition(self._lock)
         self._closed = False
+        connection.set_wal_hook(self._committed)
         self._listeners: list[Callable[[int], None]] = []
         self._observers: list[Callable[[int], None]] = []
 
@@ -180,7 +185,7 @@ class Writer:
             for callback in self._observers:
                 _call(callback, self.head - before)
             self.announce()
-        self._cap_wal()
+        self._checkpoint_if_due()
         return 0.0 if self._queue or not self.health.ok else None
 
     def drain(self) -> None:
@@ -206,8 +211,8 @@ class Writer:
 
     def close(self) -> None:
         """Checkpoint and close the connection. Call after `drain`, when no reader is left."""
-        self._checkpoint()
-        self._connection.close()
+        self._checkpoint(apsw.SQLITE_CHECKPOINT_TRUNCATE)
+        close(self._connection)
 
     def _drain(self) -> list[_Waiting]:
         group: list[_Waiting] = []
@@ -324,27 +329,34 @@ class Writer:
         if not ok or not self.health.ok:
             self.health = LogHealth(ok, code, detail, since)
 
-    def _cap_wal(self) -> None:
-        """Keep the write-ahead log from growing without end behind readers.
+    def _committed(self, connection: apsw.Connection, name: str, pages: int) -> int:  # noqa: ARG002
+        """SQLite's call after each commit; having one turns its own checkpoints off."""
+        self._wal_pages = pages
+        return apsw.SQLITE_OK
 
-        One that cannot be emptied, because somebody reads on and on, is tried again when it has
-        doubled: a reader must not make every commit wait.
+    def _checkpoint_if_due(self) -> None:
+        """Move the write-ahead log into the database, after the callers were answered.
+
+        Beyond its cap the write-ahead log is emptied, for which readers have to be waited for. What
+        fails is tried again when the write-ahead log has doubled: neither a reader who reads on
+        and on nor a bad disk may make every commit wait.
         """
-        if self._wal_path is None:
+        if self._wal_pages < self._checkpoint_pages:
             return
-        with suppress(OSError):
-            if self._wal_path.stat().st_size > self._wal_bytes:
-                emptied = self._checkpoint()
-                self._wal_bytes = self.bounds.wal_bytes if emptied else self._wal_bytes * 2
+        over = self._wal_pages * _PAGE_BYTES >= self.bounds.wal_bytes
+        done = self._checkpoint(
+            apsw.SQLITE_CHECKPOINT_TRUNCATE if over else apsw.SQLITE_CHECKPOINT_PASSIVE
+        )
+        self._checkpoint_pages = CHECKPOINT_PAGES if done else self._wal_pages * 2
 
-    def _checkpoint(self) -> bool:
-        """Move the write-ahead log into the database and empty it, if the readers let us."""
+    def _checkpoint(self, mode: int) -> bool:
         if self._wal_path is None:
             return True
         try:
             self._connection.set_busy_timeout(CHECKPOINT_WAIT_MS)
-            self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
-        except apsw.Error:
+            self._connection.wal_checkpoint(mode=mode)
+        except apsw.Error as error:
+            _logger.warning("the write-ahead log could not be checkpointed: %s", error)
             return False
         finally:
             self._connection.set_busy_timeout(BUSY_TIMEOUT_MS)

@@ -33,6 +33,11 @@ def event(number: int, subject: str = "j1", **fields: Any) -> NewEvent:
     return NewEvent(subject=subject, source="/test", id=f"e{number}", **fields)
 
 
+def large(number: int, size: int) -> NewEvent:
+    """Return an event whose payload has about this size (bytes)."""
+    return event(number, data=b'{"text":"%s"}' % (b"x" * size))
+
+
 def events(first: int, count: int, subject: str = "j1") -> list[NewEvent]:
     """Return events with consecutive numbers."""
     return [event(number, subject) for number in range(first, first + count)]
