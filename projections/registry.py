@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from typing import Final
 
+from projections.alerts import Alerts
+from projections.files import Files
+from projections.job_history import JobHistory
+from projections.jobs import Jobs
 from projections.seam import Projection
+from projections.search import Search
+from projections.summary import Summary
 
-PROJECTIONS: Final[tuple[Projection, ...]] = ()
+PROJECTIONS: Final[tuple[Projection, ...]] = (
+    Jobs(), JobHistory(), Alerts(), Files(), Summary(), Search(),
+)  # fmt: skip
 """Every projection of this program, in the order in which a batch is applied to them."""

@@ -83,6 +83,7 @@ class ProjectionRunner:
         self._members: list[_Member] = []
         self._distrusted = False
         self._published = threading.Condition()
+        self._listeners: list[Callable[[], None]] = []
         self._requested: set[str] = set()
         self._status: list[ProjectionStatus] = []
         self._caught_up = self._closed = False
@@ -109,6 +110,17 @@ class ProjectionRunner:
     def caught_up(self) -> bool:
         """Whether every projection that has not failed was at the head once since the start."""
         return self._caught_up
+
+    def on_progress(self, callback: Callable[[], None]) -> Callable[[], None]:
+        """Call back, on any thread, when the status may have changed; returns how to stop that."""
+        with self._published:
+            self._listeners.append(callback)
+
+        def leave() -> None:
+            with self._published:
+                self._listeners.remove(callback)
+
+        return leave
 
     def wait_for(
         self, position: int, timeout_seconds: float, names: Iterable[str] | None = None
@@ -271,7 +283,7 @@ class ProjectionRunner:
         return None
 
     def _advance_lanes(self, store: Store) -> bool:
-        """Apply one batch to each lane, the foremost first; was there anything to do?"""
+        """Apply one batch to each lane, the foremost first; return whether there was any."""
         lanes: dict[int, list[_Member]] = {}
         for member in self._members:
             if member.active:
@@ -334,19 +346,16 @@ class ProjectionRunner:
         self, store: Store, lane: list[_Member], page: Sequence[RecordedEvent], reached: int
     ) -> None:
         entities = store.entities.number(page)
-        batches: dict[frozenset[str], Batch] = {}
+        whole = Batch(page, entities)
         for member in lane:
-            types = self._projections[member.generation.name].types
-            if types not in batches:
-                wanted = [event for event in page if event.type in types]
-                batches[types] = Batch(wanted, entities)
-            failure = self._fold(store, member, batches[types])
+            batch = whole.of(self._projections[member.generation.name].types)
+            failure = self._fold(store, member, batch)
             position = reached if failure is None else failure[0] - 1
-            known = [event for event in page if event.position <= position][-1:]
+            newest = next((event for event in reversed(page) if event.position <= position), None)
             member.generation = member.generation._replace(
                 position=position,
                 digest=self._feed.digest_at(position),
-                recordedtime=known[0].recordedtime if known else member.generation.recordedtime,
+                recordedtime=newest.recordedtime if newest else member.generation.recordedtime,
                 error=failure and failure[1],
                 failed_position=failure and failure[0],
             )
@@ -414,3 +423,6 @@ class ProjectionRunner:
                 self._requested,
             )
             self._published.notify_all()
+            listeners = list(self._listeners)
+        for listener in listeners:
+            listener()

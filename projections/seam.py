@@ -9,7 +9,7 @@ alone: never of where a batch ends, nor of any clock.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Protocol
 
@@ -54,6 +54,20 @@ class Batch:
 
     events: Sequence[RecordedEvent]
     entities: Mapping[str, int]
+    _parts: dict[frozenset[str], Batch] = field(default_factory=dict)
+
+    def of(self, types: frozenset[str]) -> Batch:
+        """Return the events of some types; made once for all who ask for the same."""
+        part = self._parts.get(types)
+        if part is None:
+            events = [event for event in self.events if event.type in types]
+            self._parts[types] = part = Batch(events, self.entities, self._parts)
+        return part
+
+    @cached_property
+    def size(self) -> int:
+        """How many bytes the payloads of the events have."""
+        return sum(len(event.data) for event in self.events)
 
     @cached_property
     def by_entity(self) -> dict[int, list[RecordedEvent]]:

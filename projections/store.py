@@ -188,6 +188,15 @@ def list_generations(connection: apsw.Connection) -> list[Generation]:
     return [Generation(row[0], row[1], bool(row[2]), *row[3:]) for row in rows]
 
 
+def entity_number(db: apsw.Connection, stream: str) -> int | None:
+    """Return the number of a stream, None when it is not known."""
+    try:
+        number: int | None = db.execute(_SQL["find_entity"], (stream,)).get
+    except UnicodeEncodeError:
+        return None
+    return number
+
+
 def statuses(
     projections: Iterable[Projection],
     generations: Sequence[Generation],

@@ -1,0 +1,93 @@
+-- Messages about files with what matched them, and the last state of each path. Times are
+-- microseconds since 1970-01-01T00:00:00Z.
+
+-- name: schema
+-- A message is a file.observed event, by its position; `file` is the number of the path. `facts`
+-- is JSON. `matched` is 1 when a rule matched, 0 when none did or none was asked yet.
+CREATE TABLE ${g}file_messages (
+    message      INTEGER PRIMARY KEY,
+    file         INTEGER NOT NULL,
+    path         TEXT NOT NULL,
+    event        TEXT NOT NULL,
+    source       TEXT NOT NULL,
+    time         INTEGER NOT NULL,
+    recordedtime INTEGER NOT NULL,
+    skewed       INTEGER NOT NULL,
+    facts        TEXT NOT NULL,
+    matched      INTEGER NOT NULL
+) STRICT;
+CREATE INDEX ${g}file_messages_by_time ON ${g}file_messages (time);
+CREATE INDEX ${g}file_messages_by_matched ON ${g}file_messages (matched, time);
+CREATE INDEX ${g}file_messages_by_path ON ${g}file_messages (path, time);
+CREATE INDEX ${g}file_messages_by_event ON ${g}file_messages (file, event);
+
+-- What matched a message, or why nothing did: one row a file.matched event, by its position.
+-- `phases` and `jobs` are JSON.
+CREATE TABLE ${g}file_matches (
+    position INTEGER PRIMARY KEY,
+    message  INTEGER NOT NULL,
+    time     INTEGER NOT NULL,
+    workflow TEXT,
+    phases   TEXT NOT NULL,
+    jobs     TEXT NOT NULL,
+    reason   TEXT
+) STRICT;
+CREATE INDEX ${g}file_matches_by_message ON ${g}file_matches (message);
+
+-- `newest` is the last message in log order; `facts`, `match` and `outcome` are JSON.
+CREATE TABLE ${g}files (
+    file           INTEGER PRIMARY KEY,
+    path           TEXT NOT NULL,
+    updated        INTEGER NOT NULL,
+    last_position  INTEGER NOT NULL,
+    events         INTEGER NOT NULL,
+    state          TEXT NOT NULL,
+    state_time     INTEGER,
+    first_observed INTEGER,
+    observed       INTEGER,
+    observations   INTEGER NOT NULL,
+    facts          TEXT NOT NULL,
+    matched        INTEGER,
+    match          TEXT NOT NULL,
+    concluded      INTEGER,
+    concluded_rank INTEGER NOT NULL,
+    outcome        TEXT NOT NULL,
+    newest         INTEGER
+) STRICT;
+
+-- name: load_file
+-- In the order of the fields of a file's state, then the newest message.
+SELECT path, file, updated, last_position, events, state, state_time, first_observed, observed,
+       observations, facts, matched, match, concluded, concluded_rank, outcome, newest
+FROM ${g}files WHERE file = ?;
+
+-- name: write_file
+INSERT OR REPLACE INTO ${g}files (
+    path, file, updated, last_position, events, state, state_time, first_observed, observed,
+    observations, facts, matched, match, concluded, concluded_rank, outcome, newest)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+
+-- name: insert_message
+INSERT INTO ${g}file_messages (
+    message, file, path, event, source, time, recordedtime, skewed, facts, matched)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0);
+
+-- name: find_message
+-- The last message before a match that has the event id which the match names as its cause.
+SELECT max(message) FROM ${g}file_messages WHERE file = ? AND event = ? AND message < ?;
+
+-- name: insert_match
+INSERT INTO ${g}file_matches (position, message, time, workflow, phases, jobs, reason)
+VALUES (?, ?, ?, ?, ?, ?, ?);
+
+-- name: set_matched
+UPDATE ${g}file_messages SET matched = 1 WHERE message = ? AND matched = 0;
+
+-- name: load_message
+SELECT message, path, event, source, time, recordedtime, skewed, file_messages.facts,
+       file_messages.matched, state
+FROM file_messages LEFT JOIN files USING (file) WHERE message = ?;
+
+-- name: list_matches
+SELECT position, time, workflow, phases, jobs, reason FROM file_matches
+WHERE message = ? ORDER BY position LIMIT ?;

@@ -1,0 +1,173 @@
+"""What happened to each job: the projection `job_history`, and the history of a chain of jobs."""
+
+from __future__ import annotations
+
+from operator import attrgetter
+from typing import Any, Final
+
+import apsw
+import orjson
+
+from domain.errors import NotFound
+from domain.history import HistoryEntry, history_entry, history_view
+from domain.job import RANKS, JobState, JobStatus, advance_job
+from projections.cursor import Key, decode_cursor, encode_cursor, fingerprint
+from projections.jobs import (
+    JOB_TYPES,
+    NOTE_TYPES,
+    TRANSITION_TYPES,
+    narrowed_job_event,
+)
+from projections.paging import PAGE_BYTES, check_limit, text_size
+from projections.seam import Batch
+from projections.sql import named_statements
+from projections.states import EntityStates
+from projections.store import entity_number
+
+CHAIN_MAX: Final = 1_000
+"""How many attempts of a chain are shown, at the most."""
+
+_NOTE_RANK: Final = max(RANKS.values())
+_course_of = attrgetter("status", "status_time", "attempt", "stage", "clock")
+
+
+class JobHistory:
+    """Every transition of every job, and its progress by whole percents."""
+
+    name = "job_history"
+    version = 1
+    types = JOB_TYPES
+
+    def schema(self, prefix: str) -> str:
+        """Return the DDL of its tables."""
+        return named_statements("job_history.sql", prefix)["schema"]
+
+    def fold(self, db: apsw.Connection, prefix: str) -> JobHistoryFold:
+        """Return the fold over the tables with this prefix."""
+        return JobHistoryFold(db, prefix)
+
+
+class JobHistoryFold:
+    """Writes an entry for each event, and where each job stands for the next one."""
+
+    def __init__(self, db: apsw.Connection, prefix: str) -> None:
+        self._db = db
+        self._sql = named_statements("job_history.sql", prefix)
+        self._states = EntityStates(self._load)
+
+    def forget(self) -> None:
+        """Drop what is remembered of the rows."""
+        self._states.forget()
+
+    def _load(self, job: int) -> JobState | None:
+        row: Any = self._db.execute(self._sql["load_course"], (job,)).fetchone()
+        if row is None:
+            return None
+        state = JobState("", job, 0, 0)
+        status, state.status_time, state.attempt, state.stage, clock = row
+        state.status = JobStatus(status)
+        state.clock = orjson.loads(clock)
+        return state
+
+    def apply(self, batch: Batch) -> None:
+        """Write the entries of the events, and how they leave each job."""
+        entries, courses = [], []
+        states: dict[int, JobState] = {}
+        for job, state, events in self._states.before(batch):
+            before = None if state is None else _course_of(state)
+            for event in events:
+                entry = history_entry(state, event)
+                if entry is not None:
+                    entries.append((*entry, job, entry_rank(entry)))
+                if state is None or event.type in TRANSITION_TYPES or "stage" in event.payload:
+                    state = advance_job(state, narrowed_job_event(event, ("attempt", "stage")))
+            if state is None:
+                continue
+            states[job] = state
+            course = _course_of(state)
+            if course != before:
+                courses.append((*course[:-1], orjson.dumps(course[-1]).decode(), job))
+        entries.sort()
+        self._db.executemany(self._sql["insert_entry"], entries)
+        self._db.executemany(self._sql["write_course"], courses)
+        self._states.keep(states, batch)
+
+
+def entry_rank(entry: HistoryEntry) -> int:
+    """Return the rank of an entry among those of its time: what is noted about a job comes last."""
+    if entry.type in NOTE_TYPES:
+        return _NOTE_RANK
+    return RANKS[JobStatus.RUNNING if entry.type == "job.progressed" else entry.to_status]
+
+
+_SQL = named_statements("job_history.sql")
+_SHAPE: Final = (int, int, int, int, int, int)
+_START: Final = (-(2**63), 0, 0)
+
+
+def list_history(
+    db: apsw.Connection, job_id: str, attempts_all: bool, limit: int, cursor: str | None
+) -> tuple[list[dict[str, Any]], str | None]:
+    """Return entries of one page and the cursor of the next: of a job, or of its whole chain.
+
+    A chain is the jobs with the same correlation, kind and name, in the order of (attempt,
+    submitted); entries within a job are in the order of (time, rank, position).
+
+    Raises:
+        NotFound: there is no such job.
+        Invalid, InvalidCursor: the limit or the cursor cannot be used.
+
+    """
+    check_limit(limit)
+    bound_to = fingerprint("history", job_id, attempts_all)
+    start = decode_cursor(bound_to, cursor, _SHAPE) if cursor else None
+    items: list[dict[str, Any]] = []
+    size = 0
+    last: Key = ()
+    for attempt in _attempts(db, job_id, attempts_all):
+        place, shown_id = attempt[:3], attempt[3]
+        if start is not None and place < start[:3]:
+            continue
+        after: Key = start[3:] if start is not None and place == start[:3] else _START
+        rows = db.execute(_SQL["list_entries"], (place[2], *after, limit + 1 - len(items)))
+        for row in rows:
+            if len(items) == limit or size > PAGE_BYTES:
+                return items, encode_cursor(bound_to, last)
+            items.append(_item(row, shown_id))
+            size += text_size(row)
+            last = (*place, row[3], row[15], row[0])
+    return items, None
+
+
+def list_chain(db: apsw.Connection, job_id: str) -> list[str]:
+    """Return the ids of the chain of attempts that a job belongs to, in their order.
+
+    Raises:
+        NotFound: there is no such job.
+
+    """
+    return [attempt[3] for attempt in _attempts(db, job_id, True) if attempt[3] is not None]
+
+
+def _attempts(
+    db: apsw.Connection, job_id: str, attempts_all: bool
+) -> list[tuple[int, int, int, str | None]]:
+    """Return (attempt, submitted, number, id) of the jobs whose history is asked for."""
+    number = entity_number(db, f"job/{job_id}")
+    if not attempts_all:
+        if number is None or not db.execute(_SQL["has_entries"], (number,)).get:
+            raise NotFound(f"there is no job {job_id!r}")
+        return [(0, 0, number, None)]
+    found: Any = db.execute(_SQL["find_attempt"], (number,)).fetchone()
+    if found is None:
+        raise NotFound(f"there is no job {job_id!r}")
+    if found[4] is None:
+        return [found[:4]]
+    chain: Any = db.execute(_SQL["list_chain"], (*found[4:], CHAIN_MAX)).fetchall()
+    return list(chain)
+
+
+def _item(row: tuple[Any, ...], job_id: str | None) -> dict[str, Any]:
+    values = list(row[:15])
+    values[13], values[14] = bool(values[13]), bool(values[14])
+    return history_view(HistoryEntry(*values), job=job_id)

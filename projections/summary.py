@@ -1,0 +1,350 @@
+"""Kept counts: the projection `summary`, and the summary made of them.
+
+The measures are ``status`` (jobs by status), ``kind`` (the same, by kind), ``run`` and ``queue``
+(durations of jobs by kind, in buckets), ``alert`` (alerts by state) and ``file`` (messages about
+files). A job counts for the day it was submitted, an alert for that of its first raise.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from operator import attrgetter
+from typing import Any, Final, NamedTuple
+
+import apsw
+import orjson
+
+from domain.alert import AlertState, AlertStatus, advance_alert
+from domain.clock import effective_time
+from domain.events import RecordedEvent
+from domain.job import JobState, JobStatus, advance_job
+from domain.timestamps import MICROSECONDS, format_timestamp
+from projections.alerts import Alerts
+from projections.jobs import JOB_TYPES, TRANSITION_TYPES, narrowed_job_event
+from projections.paging import check_values
+from projections.seam import Batch
+from projections.sql import named_statements
+from projections.states import EntityStates, advanced, narrowed
+
+HOUR: Final = 3_600 * MICROSECONDS
+DAY: Final = 24 * HOUR
+
+TOTAL_SPAN, DAY_SPAN, HOUR_SPAN = 0, 1, 2
+
+DAYS_MAX: Final = 366
+"""How many days with data one summary lists: the newest."""
+KINDS_MAX: Final = 100
+"""How many kinds one summary tells apart: those with the most jobs."""
+
+BUCKETS: Final = tuple(0.001 * 2 ** (number / 4) for number in range(160))
+"""Upper bounds of the buckets of durations (seconds): each a fifth wider than the one before."""
+
+_ANY_KIND: Final = ""
+_ALERT_TYPES: Final = Alerts.types
+_FILE_TYPES: Final = frozenset({"file.observed"})
+
+
+class Summary:
+    """How many jobs, alerts and files there are, by day and hour, and how long jobs take."""
+
+    name = "summary"
+    version = 1
+    types = JOB_TYPES | _ALERT_TYPES | _FILE_TYPES
+
+    def schema(self, prefix: str) -> str:
+        """Return the DDL of its tables."""
+        return named_statements("summary.sql", prefix)["schema"]
+
+    def fold(self, db: apsw.Connection, prefix: str) -> SummaryFold:
+        """Return the fold over the tables with this prefix."""
+        return SummaryFold(db, prefix)
+
+
+class _JobFacts(NamedTuple):
+    """What a job adds to the counts; durations as buckets."""
+
+    hour: int
+    kind: str
+    status: str
+    run: int | None
+    queue: int | None
+
+    def counters(self) -> Iterator[Counted]:
+        """Yield each counter in which the job counts."""
+        for span, start in _spans(self.hour):
+            yield Counted("status", span, start, _ANY_KIND, self.status)
+            yield Counted("kind", span, start, self.kind, self.status)
+            if span != HOUR_SPAN:
+                if self.run is not None:
+                    yield Counted("run", span, start, self.kind, self.run)
+                if self.queue is not None:
+                    yield Counted("queue", span, start, self.kind, self.queue)
+
+
+class _OtherFacts(NamedTuple):
+    """What an alert or a message about a file adds to the counts."""
+
+    hour: int
+    measure: str
+    key: str
+
+    def counters(self) -> Iterator[Counted]:
+        """Yield each counter in which it counts."""
+        for span, start in _spans(self.hour):
+            yield Counted(self.measure, span, start, _ANY_KIND, self.key)
+
+
+class Counted(NamedTuple):
+    """The key of a counter."""
+
+    measure: str
+    span: int
+    start: int
+    kind: str
+    key: str | int
+
+
+def _spans(hour: int) -> tuple[tuple[int, int], ...]:
+    return ((TOTAL_SPAN, 0), (DAY_SPAN, hour // 24), (HOUR_SPAN, hour))
+
+
+def _bucket(seconds: float | None) -> int | None:
+    return None if seconds is None else bisect_left(BUCKETS, seconds)
+
+
+def _job_facts(state: JobState) -> _JobFacts:
+    run, queue = _bucket(state.run_seconds), _bucket(state.queue_seconds)
+    return _JobFacts(state.submitted // HOUR, state.kind or _ANY_KIND, state.status, run, queue)
+
+
+def _alert_facts(state: AlertState) -> _OtherFacts:
+    first = state.updated if state.first_seen is None else state.first_seen
+    return _OtherFacts(first // HOUR, "alert", state.state)
+
+
+_job_row = attrgetter(
+    "kind", "status", "status_time", "submitted", "submitted_known", "started", "clock"
+)
+_alert_row = attrgetter("state", "state_time", "first_seen", "updated")
+
+
+def _telling(state: JobState | None, events: Sequence[RecordedEvent]) -> list[RecordedEvent]:
+    """Return what the events tell the counts: progress and notes do so at times only.
+
+    They can be the first that is heard of a job, whose submission comes later or never.
+    """
+    if (state is None or not state.submitted_known) and not any(
+        event.type == "job.submitted" for event in events
+    ):
+        return [narrowed_job_event(event, ("kind",)) for event in events]
+    return [narrowed(event, ("kind",)) for event in events if event.type in TRANSITION_TYPES]
+
+
+class SummaryFold:
+    """Counts what changed in a batch: out of the old counters, into the new ones."""
+
+    def __init__(self, db: apsw.Connection, prefix: str) -> None:
+        self._db = db
+        self._sql = named_statements("summary.sql", prefix)
+        self._jobs = EntityStates(self._load_job)
+        self._alerts = EntityStates(self._load_alert)
+
+    def forget(self) -> None:
+        """Drop what is remembered of the rows."""
+        self._jobs.forget()
+        self._alerts.forget()
+
+    def _load_job(self, job: int) -> JobState | None:
+        row: Any = self._db.execute(self._sql["load_job"], (job,)).fetchone()
+        if row is None:
+            return None
+        kind, status, status_time, submitted, known, started, clock = row
+        state = JobState("", job, submitted, 0)
+        state.kind, state.status, state.status_time = kind, JobStatus(status), status_time
+        state.submitted_known, state.started = bool(known), started
+        state.clock = orjson.loads(clock)
+        return state
+
+    def _load_alert(self, alert: int) -> AlertState | None:
+        row: Any = self._db.execute(self._sql["load_alert"], (alert,)).fetchone()
+        if row is None:
+            return None
+        state = AlertState("", alert, row[3])
+        state.state, state.state_time, state.first_seen = AlertStatus(row[0]), row[1], row[2]
+        return state
+
+    def apply(self, batch: Batch) -> None:
+        """Count the events of a batch."""
+        moves: Counter[_JobFacts | _OtherFacts] = Counter()
+        self._apply_jobs(batch.of(JOB_TYPES), moves)
+        self._apply_alerts(batch.of(_ALERT_TYPES), moves)
+        for event in batch.of(_FILE_TYPES).events:
+            moves[_OtherFacts(effective_time(event) // HOUR, "file", "observed")] += 1
+        changes: Counter[Counted] = Counter()
+        for facts, number in moves.items():
+            if number:
+                for counted in facts.counters():
+                    changes[counted] += number
+        changed = sorted(
+            ((counted, number) for counted, number in changes.items() if number), key=repr
+        )
+        self._db.executemany(self._sql["add"], [(*counted, number) for counted, number in changed])
+        fallen = [counted for counted, number in changed if number < 0]
+        self._db.executemany(self._sql["drop_zero"], fallen)
+
+    def _apply_jobs(self, batch: Batch, moves: Counter[_JobFacts | _OtherFacts]) -> None:
+        rows = []
+        states: dict[int, JobState] = {}
+        for job, state, events in self._jobs.before(batch):
+            telling = _telling(state, events)
+            if not telling:
+                continue
+            before = None if state is None else _job_row(state)
+            facts = None if state is None else _job_facts(state)
+            states[job] = after = advanced(advance_job, state, telling)
+            row = _job_row(after)
+            if row == before:
+                continue
+            rows.append((*row[:-1], orjson.dumps(after.clock).decode(), job))
+            if facts is not None:
+                moves[facts] -= 1
+            moves[_job_facts(after)] += 1
+        self._db.executemany(self._sql["write_job"], rows)
+        self._jobs.keep(states, batch)
+
+    def _apply_alerts(self, batch: Batch, moves: Counter[_JobFacts | _OtherFacts]) -> None:
+        rows = []
+        states: dict[int, AlertState] = {}
+        for alert, state, events in self._alerts.before(batch):
+            if state is not None:
+                moves[_alert_facts(state)] -= 1
+            telling = [narrowed(event, ()) for event in events]
+            states[alert] = after = advanced(advance_alert, state, telling)
+            moves[_alert_facts(after)] += 1
+            rows.append((*_alert_row(after), alert))
+        self._db.executemany(self._sql["write_alert"], rows)
+        self._alerts.keep(states, batch)
+
+
+_SQL = named_statements("summary.sql")
+_Sums = dict[str, dict[Any, int]]
+
+
+def summarise(
+    db: apsw.Connection, since: int | None, until: int | None, kind: str | None
+) -> dict[str, Any]:
+    """Return the summary of all time, or of the UTC days that a range of time touches.
+
+    ``kind`` narrows the jobs and durations to one kind.
+    """
+    check_values({"since": since, "until": until, "kind": kind})
+    first = -(2**62) if since is None else since // DAY
+    # A range that ends at midnight does not touch the day that begins there.
+    last = 2**62 if until is None else max((until - 1) // DAY, first)
+    ranged = since is not None or until is not None
+    span = (DAY_SPAN, first, last) if ranged else (TOTAL_SPAN, 0, 0)
+    kinds = _sums(db, "kind", span, kind)
+    kept = sorted(kinds, key=lambda name: (-sum(kinds[name].values()), name))[:KINDS_MAX]
+    by_status = kinds.get(kind, {}) if kind else _sums(db, "status", span)[_ANY_KIND]
+    alerts = _sums(db, "alert", span)[_ANY_KIND]
+    summary = {
+        "since": _day_text(first) if since is not None else None,
+        "until": _day_text(last) if until is not None else None,
+        "jobs": {
+            "total": sum(by_status.values()),
+            "by_status": by_status,
+            "by_kind": {name: kinds[name] for name in kept},
+        },
+        "durations": _durations(db, span, kind, kept),
+        "alerts": {state: alerts.get(state, 0) for state in AlertStatus},
+        "days": [
+            {"date": _day_text(day), **counts}
+            for day, counts in _by_time(db, (DAY_SPAN, first, last), kind)
+        ],
+    }
+    if since is not None and first == last:
+        hours = (HOUR_SPAN, first * 24, first * 24 + 23)
+        summary["hours"] = [
+            {"hour": format_timestamp(hour * HOUR), **counts}
+            for hour, counts in _by_time(db, hours, kind)
+        ]
+    return summary
+
+
+def count_jobs(db: apsw.Connection) -> dict[str, int]:
+    """Return how many jobs have each status."""
+    counts = _sums(db, "status", (TOTAL_SPAN, 0, 0))[_ANY_KIND]
+    return {str(status): counts.get(status, 0) for status in JobStatus}
+
+
+def _sums(
+    db: apsw.Connection, measure: str, span: tuple[int, int, int], kind: str | None = None
+) -> _Sums:
+    sums: _Sums = defaultdict(dict)
+    if kind is None:
+        rows = db.execute(_SQL["sums"], (measure, *span))
+    else:
+        rows = db.execute(_SQL["sums_of_kind"], (measure, *span, kind))
+    for name, key, number in rows:
+        sums[name][key] = number
+    return sums
+
+
+def _durations(
+    db: apsw.Connection, span: tuple[int, int, int], kind: str | None, kept: Iterable[str]
+) -> dict[str, Any]:
+    run, queue = (_sums(db, measure, span, kind) for measure in ("run", "queue"))
+    return {
+        name: {"run": percentiles(run[name]), "queue": percentiles(queue[name])}
+        for name in kept
+        if run[name] or queue[name]
+    }
+
+
+def percentiles(buckets: dict[int, int]) -> dict[str, Any]:
+    """Return the number of durations in buckets, and their median and 95th percentile (seconds).
+
+    Each is the middle of its bucket, so within a tenth of the real one.
+    """
+    count = sum(buckets.values())
+    result: dict[str, Any] = {"count": count, "p50": None, "p95": None}
+    seen = 0
+    for bucket in sorted(buckets):
+        seen += buckets[bucket]
+        for name, share in (("p50", 50), ("p95", 95)):
+            if result[name] is None and seen * 100 >= count * share:
+                result[name] = _middle(bucket)
+    return result
+
+
+def _middle(bucket: int) -> float:
+    if bucket == 0:
+        return 0.0
+    return float(f"{BUCKETS[min(bucket, len(BUCKETS) - 1)] / 2**0.125:.3g}")
+
+
+def _by_time(
+    db: apsw.Connection, span: tuple[int, int, int], kind: str | None
+) -> list[tuple[int, dict[str, Any]]]:
+    """Return the counts by day or hour, oldest first; of the days, the newest that have data."""
+    found: dict[int, dict[str, Any]] = {}
+    jobs = ("status", _ANY_KIND) if kind is None else ("kind", kind)
+    for measure, of_kind in (jobs, ("alert", _ANY_KIND), ("file", _ANY_KIND)):
+        seen: set[int] = set()
+        for start, key, count in db.execute(_SQL["newest"], (measure, *span, of_kind)):
+            seen.add(start)
+            if len(seen) > DAYS_MAX:
+                break
+            counts = found.setdefault(start, {"jobs": 0, "alerts": 0, "files": 0, "by_status": {}})
+            if measure in ("alert", "file"):
+                counts[f"{measure}s"] += count
+            else:
+                counts["jobs"] += count
+                counts["by_status"][key] = count
+    return [(start, found[start]) for start in sorted(found)[-DAYS_MAX:]]
+
+
+def _day_text(day: int) -> str:
+    return format_timestamp(day * DAY)[:10]

@@ -1,0 +1,267 @@
+"""What readers ask: every query runs in one read transaction and says which position it shows."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, Final, NamedTuple, TypeVar
+
+import apsw
+
+from domain.errors import NotReady, QueryTimeout, StorageFailed
+from projections.alerts import AlertFilter, find_alert, list_alerts
+from projections.files import FileFilter, find_file, list_files
+from projections.job_history import list_chain, list_history
+from projections.job_list import JobFilter, find_job, list_jobs
+from projections.paging import LIMIT_DEFAULT, LIMIT_MAX, Page
+from projections.registry import PROJECTIONS
+from projections.seam import ProjectionStatus
+from projections.store import (
+    BUSY_TIMEOUT_MS,
+    DAMAGED,
+    Generation,
+    list_generations,
+    read_meta,
+    statuses,
+)
+from projections.summary import count_jobs, summarise
+
+QUERY_SECONDS: Final = 5.0
+"""How long one query may take unless told otherwise."""
+
+_DEADLINE_STEPS: Final = 20_000
+"""How many steps of SQLite's machine pass between two looks at the clock."""
+_IDLE_MAX: Final = 8
+
+T = TypeVar("T")
+
+
+class _Connection(NamedTuple):
+    """A read-only connection, and which file it has open."""
+
+    db: apsw.Connection
+    file: tuple[int, int]
+
+
+class Views:
+    """Answers from ``views.db``; any number of threads may ask at once.
+
+    Every method may raise `NotReady` (not built yet), `QueryTimeout` or `StorageFailed`. Answers
+    hold times as RFC 3339 text; filters take them as microseconds.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        timeout_seconds: float = QUERY_SECONDS,
+        on_damage: Callable[[], None] | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.path = path
+        self._timeout_seconds = timeout_seconds
+        self._on_damage = on_damage
+        self._monotonic = monotonic
+        self._idle: list[_Connection] = []
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def list_jobs(
+        self,
+        wanted: JobFilter = JobFilter(),  # noqa: B008
+        sort: str = "-submitted",
+        limit: int = LIMIT_DEFAULT,
+        cursor: str | None = None,
+    ) -> Page:
+        """Return a page of jobs; see `projections.job_list.list_jobs`."""
+        names = ("jobs",) if wanted.q is None else ("jobs", "search")
+        (items, following), as_of = self._ask(
+            names, lambda db: list_jobs(db, wanted, sort, limit, cursor)
+        )
+        return Page(items, following, as_of)
+
+    def job(self, job_id: str) -> tuple[dict[str, Any] | None, int]:
+        """Return a job, None when it is not known, and the position this is as of."""
+        return self._ask(("jobs",), lambda db: find_job(db, job_id))
+
+    def history(
+        self,
+        job_id: str,
+        attempts_all: bool = False,
+        limit: int = LIMIT_MAX,
+        cursor: str | None = None,
+    ) -> Page:
+        """Return what happened to a job, or to the whole chain of attempts it belongs to.
+
+        Raises:
+            NotFound: there is no such job.
+
+        """
+        names = ("job_history", "jobs") if attempts_all else ("job_history",)
+        (items, following), as_of = self._ask(
+            names, lambda db: list_history(db, job_id, attempts_all, limit, cursor)
+        )
+        return Page(items, following, as_of)
+
+    def chain(self, job_id: str) -> list[str]:
+        """Return the ids of the whole chain of attempts that a job belongs to, in their order.
+
+        Raises:
+            NotFound: there is no such job.
+
+        """
+        return self._ask(("jobs",), lambda db: list_chain(db, job_id))[0]
+
+    def list_alerts(
+        self,
+        wanted: AlertFilter = AlertFilter(),  # noqa: B008
+        limit: int = LIMIT_DEFAULT,
+        cursor: str | None = None,
+    ) -> Page:
+        """Return a page of alerts, the newest first."""
+        (items, following), as_of = self._ask(
+            ("alerts",), lambda db: list_alerts(db, wanted, limit, cursor)
+        )
+        return Page(items, following, as_of)
+
+    def alert(self, alert_id: str) -> tuple[dict[str, Any] | None, int]:
+        """Return an alert with its timeline, None when it is not known, and the position."""
+        return self._ask(("alerts",), lambda db: find_alert(db, alert_id))
+
+    def list_files(
+        self,
+        wanted: FileFilter = FileFilter(),  # noqa: B008
+        limit: int = LIMIT_DEFAULT,
+        cursor: str | None = None,
+    ) -> Page:
+        """Return a page of messages about files; see `projections.files.list_files`."""
+        (items, following), as_of = self._ask(
+            ("files",), lambda db: list_files(db, wanted, limit, cursor)
+        )
+        return Page(items, following, as_of)
+
+    def file(self, path: str) -> tuple[dict[str, Any] | None, int]:
+        """Return the last that is known of a path, None when nothing is, and the position."""
+        return self._ask(("files",), lambda db: find_file(db, path))
+
+    def summary(
+        self, since: int | None = None, until: int | None = None, kind: str | None = None
+    ) -> dict[str, Any]:
+        """Return the summary of all time, or of the days between two times."""
+        summary, as_of = self._ask(("summary",), lambda db: summarise(db, since, until, kind))
+        return {"as_of": as_of, **summary}
+
+    def job_counts(self) -> dict[str, int]:
+        """Return how many jobs have each status."""
+        return self._ask(("summary",), count_jobs)[0]
+
+    def status(self) -> list[ProjectionStatus]:
+        """Return how each projection stands, as the file tells it."""
+
+        def read(db: apsw.Connection) -> list[ProjectionStatus]:
+            return statuses(PROJECTIONS, list_generations(db), read_meta(db).get("head", 0))
+
+        return self._ask((), read)[0]
+
+    def close(self) -> None:
+        """Close the connections; one still at work is closed when it comes back."""
+        with self._lock:
+            self._closed = True
+            for connection in self._idle:
+                connection.db.close()
+            self._idle.clear()
+
+    def _ask(self, names: tuple[str, ...], query: Callable[[apsw.Connection], T]) -> tuple[T, int]:
+        """Run a query in a read transaction; also return the least position it reads from."""
+        with self._snapshot() as db:
+            generations = list_generations(db)
+            live = {each.name: each for each in generations if each.live}
+            for name in names:
+                if name not in live:
+                    raise NotReady(_not_built(name, generations, read_meta(db).get("head", 0)))
+            try:
+                answer = query(db)
+            except apsw.SQLError as error:
+                # The tables of an older version need not have what this version asks for.
+                for projection in PROJECTIONS:
+                    each = live.get(projection.name)
+                    if projection.name in names and each and each.version != projection.version:
+                        raise NotReady(
+                            f"{each.name} is being rebuilt for this version of the program"
+                        ) from error
+                raise
+            return answer, min((live[name].position for name in names), default=0)
+
+    @contextmanager
+    def _snapshot(self) -> Iterator[apsw.Connection]:
+        connection = self._take()
+        keep = False
+        deadline = self._monotonic() + self._timeout_seconds
+        try:
+            connection.db.set_progress_handler(
+                lambda: self._monotonic() > deadline, _DEADLINE_STEPS
+            )
+            connection.db.execute("BEGIN")
+            yield connection.db
+            keep = True
+        except apsw.InterruptError as error:
+            keep = True
+            raise QueryTimeout(f"the query took longer than {self._timeout_seconds:g} s") from error
+        except DAMAGED as error:
+            if self._on_damage is not None:
+                self._on_damage()
+            raise NotReady("the views are damaged, and are built afresh") from error
+        except apsw.Error as error:
+            raise StorageFailed(f"the views could not be read: {error}") from error
+        except Exception:
+            keep = True
+            raise
+        finally:
+            self._give_back(connection, keep)
+
+    def _take(self) -> _Connection:
+        try:
+            found = self.path.stat()
+        except FileNotFoundError:
+            raise NotReady("the views are not there yet") from None
+        file = (found.st_dev, found.st_ino)
+        with self._lock:
+            if self._closed:
+                raise NotReady("the views are closed")
+            while self._idle:
+                connection = self._idle.pop()
+                if connection.file == file:
+                    return connection
+                # The runner has put this file aside and made another.
+                connection.db.close()
+        try:
+            db = apsw.Connection(str(self.path), flags=apsw.SQLITE_OPEN_READONLY)
+        except apsw.Error as error:
+            raise StorageFailed(f"the views cannot be opened: {error}") from error
+        db.set_busy_timeout(BUSY_TIMEOUT_MS)
+        return _Connection(db, file)
+
+    def _give_back(self, connection: _Connection, keep: bool) -> None:
+        db = connection.db
+        db.set_progress_handler(None)
+        with suppress(apsw.Error):
+            if db.in_transaction:
+                db.execute("ROLLBACK")
+        with self._lock:
+            if keep and not self._closed and len(self._idle) < _IDLE_MAX:
+                self._idle.append(connection)
+                return
+        db.close()
+
+
+def _not_built(name: str, generations: list[Generation], head: int) -> str:
+    """Say how far the first build of a projection is."""
+    for build in generations:
+        if build.name == name and build.error:
+            return f"{name} failed at position {build.failed_position}: {build.error}"
+        if build.name == name:
+            return f"{name} is being built: at position {build.position} of {head}"
+    return f"{name} is not built yet"
