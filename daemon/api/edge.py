@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from http import HTTPStatus
 from time import perf_counter
 from typing import Final
 from urllib.parse import quote, unquote
@@ -44,6 +45,7 @@ class Edge:
         self._guard = guard
         self._methods_of = methods_of
         self._observe = observe
+        self._quiet_until = 0.0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request (or the life span of the app)."""
@@ -59,6 +61,27 @@ class Edge:
             route = getattr(inner.get("route"), "path", "unmatched")
             seconds = (answer.started or perf_counter()) - started
             self._observe(route, scope["method"], answer.status, seconds)
+            self._log(scope, route, answer.status, seconds)
+
+    def _log(self, scope: Scope, route: str, status: int, seconds: float) -> None:
+        """Write a line about a request: at debug, a failed one at warning.
+
+        Warnings are at most one a second: a daemon that refuses because it is overloaded must not
+        be busy with saying so.
+        """
+        level = logging.DEBUG
+        if status >= HTTPStatus.INTERNAL_SERVER_ERROR and perf_counter() >= self._quiet_until:
+            level = logging.WARNING
+            self._quiet_until = perf_counter() + 1
+        if logger.isEnabledFor(level):
+            fields = {
+                "method": scope["method"],
+                "path": scope["path"][:256],
+                "route": route,
+                "status": status,
+                "milliseconds": round(seconds * 1000, 3),
+            }
+            logger.log(level, "request", extra=fields)
 
     async def _serve(self, scope: Scope, receive: Receive, answer: _Answer) -> None:
         try:

@@ -264,3 +264,17 @@ def test_python_m_daemon_is_the_command() -> None:
     command = [sys.executable, "-m", "daemon", "--version"]
     output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert output.startswith("chronicled ")
+
+
+def test_each_request_is_a_line_at_debug(daemons: Daemons) -> None:
+    """The line has method, path, route, status and time; neither query nor body is in it."""
+    daemon = daemons(environment={"CHRONICLED_LOGGING__LEVEL": "debug"}).start()
+    with daemon.client() as client:
+        client.get("/api/jobs/some-job?token=hunter2")
+    lines = [json.loads(line) for line in daemon.stderr().splitlines()]
+    (line,) = [line for line in lines if line["message"] == "request"]
+    assert line["level"] == "debug"
+    assert (line["method"], line["path"], line["status"]) == ("GET", "/api/jobs/some-job", 422)
+    assert line["route"] == "/api/jobs/{job_id}"
+    assert line["milliseconds"] > 0
+    assert "hunter2" not in daemon.stderr()
