@@ -13,7 +13,7 @@ from starlette.responses import Response
 from daemon.api.answers import AS_OF_HEADER, NO_STORE, JsonResponse
 from daemon.api.context import Context, InContext
 from daemon.metrics import PROGRAM_VERSION, database_sizes, disk_free
-from domain.errors import ChronicledError
+from domain.errors import ChronicledError, NotReady, QueueFull
 from domain.timestamps import format_timestamp
 from projections.seam import ProjectionStatus
 
@@ -76,13 +76,16 @@ async def _writer_answers(context: Context) -> bool:
         with suppress(RuntimeError):
             loop.call_soon_threadsafe(answered.set)
 
-    try:
-        context.log.ping(answer)
+    with context.committed.listen() as committed, suppress(NotReady, TimeoutError):
         async with asyncio.timeout(PING_SECONDS):
+            try:
+                context.log.ping(answer)
+            except QueueFull:
+                # There is no room to ask; but a writer that commits is alive.
+                answered = committed
             await answered.wait()
-    except (ChronicledError, TimeoutError):
-        return False
-    return True
+            return True
+    return False
 
 
 def projection_document(status: ProjectionStatus) -> dict[str, Any]:

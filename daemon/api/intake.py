@@ -134,7 +134,8 @@ def _lenient(
         raise TooLarge(f"The body has more than {limits.batch_events} events.")
     if all(event.expected_version is None for event in events):
         return Append(events, letters, stretch)
-    return Work(partial(_append_lines, lines, letters, stretch, chosen.name, origin))
+    run = partial(_append_lines, lines, letters, stretch, chosen.name, origin)
+    return Work(run, events=len(events), size=len(body))
 
 
 def _append_lines(

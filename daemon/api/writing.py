@@ -56,7 +56,12 @@ async def append(
 
 def receipt_document(receipt: Receipt) -> dict[str, Any]:
     """Return a receipt as JSON; ``differs`` is there only when it says something."""
-    document = receipt._asdict()
-    if not receipt.differs:
-        del document["differs"]
-    return document
+    id_, position, stream, version, duplicate, differs = receipt
+    document = {
+        "id": id_,
+        "position": position,
+        "stream": stream,
+        "version": version,
+        "duplicate": duplicate,
+    }
+    return document | {"differs": True} if differs else document
