@@ -258,7 +258,7 @@ def summarise(
             "by_kind": {name: kinds[name] for name in kept},
         },
         "durations": _durations(db, span, kind, kept),
-        "alerts": {state: alerts.get(state, 0) for state in AlertStatus},
+        "alerts": {str(state): alerts.get(state, 0) for state in AlertStatus},
         "days": [
             {"date": _day_text(day), **counts}
             for day, counts in _by_time(db, (DAY_SPAN, first, last), kind)
