@@ -235,7 +235,8 @@ class Daemon:
         return await task
 
     async def _serve(self, parts: Parts, listeners: Listeners) -> int:
-        watchers: list[asyncio.Task[None]] = []
+        """Serve until the daemon is told to stop, or a part of it ends that should not."""
+        tasks: set[asyncio.Task[Any]] = set()
         try:
             parts.start()
             self._notifier.status("waiting for the writer")
@@ -243,14 +244,20 @@ class Daemon:
             self._server = Server(create_app(parts.context), listeners.sockets)
             await self._server.listening()
             self._opened(parts, listeners)
-            watchers = [
-                asyncio.create_task(watch(parts)) for watch in (self._report, self._watch_writer)
-            ]
-            stopping = asyncio.create_task(self._stopping.wait())
-            await asyncio.wait({stopping, self._server.task}, return_when=asyncio.FIRST_COMPLETED)
-            stopping.cancel()
+            tasks = {
+                asyncio.create_task(self._stopping.wait()),
+                asyncio.create_task(self._report(parts)),
+            }
+            if self._notifier.watchdog_seconds is not None:
+                period = self._notifier.watchdog_seconds / 2
+                tasks.add(asyncio.create_task(self._watch_writer(parts.log, period)))
+            ended, _ = await asyncio.wait(
+                {self._server.task, *tasks}, return_when=asyncio.FIRST_COMPLETED
+            )
+            for task in ended:
+                task.result()
         finally:
-            await self._stop(parts, watchers)
+            await self._stop(parts, tasks)
         return 0 if self._stopping.is_set() else 1
 
     def _opened(self, parts: Parts, listeners: Listeners) -> None:
@@ -284,14 +291,12 @@ class Daemon:
                 self._notifier.status(status)
                 said = status
 
-    async def _watch_writer(self, parts: Parts) -> None:
+    async def _watch_writer(self, log: EventLog, period_seconds: float) -> None:
         """Answer the watchdog for as long as the writer gets through transactions."""
-        if self._notifier.watchdog_seconds is None:
-            return
         while True:
-            await self._writer_answers(parts.log)
+            await self._writer_answers(log)
             self._notifier.alive()
-            await asyncio.sleep(self._notifier.watchdog_seconds / 2)
+            await asyncio.sleep(period_seconds)
 
     async def _writer_answers(self, log: EventLog) -> None:
         """Return when the writer has gone through a transaction."""
@@ -316,11 +321,11 @@ class Daemon:
 
     # -- stop -----------------------------------------------------------------------------------
 
-    async def _stop(self, parts: Parts, watchers: list[asyncio.Task[None]]) -> None:
+    async def _stop(self, parts: Parts, tasks: set[asyncio.Task[Any]]) -> None:
         _logger.info("stopping")
         self._notifier.stopping()
-        for watcher in watchers:
-            watcher.cancel()
+        for task in tasks:
+            task.cancel()
         parts.context.drain()
         if self._server is not None:
             await self._server.stop()

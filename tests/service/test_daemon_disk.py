@@ -159,6 +159,21 @@ def test_a_start_on_a_read_only_disk_waits_for_it(daemons: Daemons, disk: Path) 
         assert ids(client) == ["before", "after"]
 
 
+def test_a_start_on_a_full_disk_waits_for_room(daemons: Daemons, disk: Path) -> None:
+    """It lives, says what it waits for, and is ready by itself once there is room."""
+    daemon = daemons(disk).start()
+    assert daemon.stop() == 0
+    with filled(disk):
+        daemon.launch()
+        daemon.wait_notified("STATUS=waiting for the disk")
+        with daemon.client(unix=True) as client:
+            assert client.get("/healthz").status_code == 200
+            assert client.get("/readyz").status_code == 503
+    daemon.wait_notified("READY=1", seconds=60)
+    with daemon.client() as client:
+        assert post(client, "after").status_code == 201
+
+
 def test_a_stop_while_it_waits_for_the_disk(daemons: Daemons, disk: Path) -> None:
     """A daemon that waits for its disk can be stopped."""
     daemon = daemons(disk).start()

@@ -47,6 +47,7 @@ def test_both_listen_and_are_named(tmp_path: Path) -> None:
     assert not path.exists()
 
 
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this machine has no IPv6")
 def test_an_ipv6_address_is_named_in_brackets(tmp_path: Path) -> None:
     """The URL of an IPv6 listener can be used as it is."""
     with bound(Address("::1", 0), tmp_path / "s") as listeners:
