@@ -68,16 +68,17 @@ def serve(config: Config) -> int:
             finally:
                 daemon.deadline.cancel()
     except ChronicledError as error:
-        _logger.error(error.detail, extra={"code": error.code, "hint": _hint(error, config)})  # noqa: TRY400
-        return error.exit_code
+        return _refuse(error, config)
 
 
-def _hint(error: ChronicledError, config: Config) -> str:
-    """Return what the operator can do, with the very directory in the command to run."""
+def _refuse(error: ChronicledError, config: Config) -> int:
+    """Log why the daemon cannot run and what helps; return the exit code."""
+    hint = error.operator_hint
     if isinstance(error, LogDamaged) and not isinstance(error, NewerSchema):
         directory = shlex.quote(str(config.data))
-        return f"Keep the files. What is damaged: chronicled verify --data {directory}"
-    return error.operator_hint
+        hint = f"Keep the files. What is damaged: chronicled verify --data {directory}"
+    _logger.error(error.detail, extra={"code": error.code, "hint": hint})
+    return error.exit_code
 
 
 @dataclass(frozen=True, slots=True)

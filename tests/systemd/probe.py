@@ -10,6 +10,7 @@ import json
 import os
 import sqlite3
 import subprocess
+import sys
 import threading
 import time
 import traceback
@@ -285,7 +286,7 @@ def main() -> None:
             outcomes[check.__name__] = "ok"
         except Exception:  # noqa: BLE001
             outcomes[check.__name__] = traceback.format_exc()
-        print(f"{check.__name__}: {time.monotonic() - began:.1f} s", flush=True)  # noqa: T201
+        sys.stdout.write(f"{check.__name__}: {time.monotonic() - began:.1f} s\n")
         Path("/probe.json").write_text(json.dumps(outcomes))
     log = subprocess.run(["journalctl", "--no-pager"], capture_output=True, text=True, check=False)
     Path("/journal.log").write_text(log.stdout)
