@@ -107,9 +107,9 @@ class DirectoryReader:
         self._log = RestingLog(require_log(data))
         self._views = Views(data / VIEWS_FILE)
         self._context = Context(
-            log=cast(EventLog, self._log),
+            log=cast("EventLog", self._log),
             views=self._views,
-            runner=cast(ProjectionRunner, RestingViews(self._views)),
+            runner=cast("ProjectionRunner", RestingViews(self._views)),
         )
         self._runner = asyncio.Runner()
         self._client = httpx.AsyncClient(
@@ -158,13 +158,15 @@ def verify_files(data: Path, on_progress: OnProgress) -> dict[str, Any]:
 
 def rebuild_files(data: Path, name: str | None, on_progress: OnProgress) -> dict[str, Any]:
     """Build one projection, or all, again from the log of a directory, under its lock."""
-    with _locked_log(data) as (log, directory):
-        with closing(ProjectionRunner(directory.views_path, log)) as runner:
-            runner.request_rebuild(name)
-            while runner.step(0) is not None:
-                built = [each.built for each in runner.status() if each.built is not None]
-                on_progress(min(built, default=log.head()), log.head())
-            wanted = [each for each in runner.status() if name in (None, each.name)]
+    with (
+        _locked_log(data) as (log, directory),
+        closing(ProjectionRunner(directory.views_path, log)) as runner,
+    ):
+        runner.request_rebuild(name)
+        while runner.step(0) is not None:
+            built = [each.built for each in runner.status() if each.built is not None]
+            on_progress(min(built, default=log.head()), log.head())
+        wanted = [each for each in runner.status() if name in (None, each.name)]
     for status in wanted:
         if status.state == "failed":
             raise CommandError("The projection failed", f"{status.name}: {status.error}")

@@ -23,7 +23,6 @@ from daemon.cli.session import Session, with_session
 
 app = typer.Typer(help="Events: list what is in the log, follow what comes.", no_args_is_help=True)
 
-PAGE_MAX: Final = 1000
 StreamOption = Annotated[str | None, typer.Option(help="The stream: category/subject.")]
 TypeOption = Annotated[
     list[str] | None, typer.Option("--type", help="An event type; may be repeated.")

@@ -15,15 +15,16 @@ from daemon.cli.listing import (
     read_list,
     show_list,
 )
-from daemon.cli.output import column
+from daemon.cli.output import Column, column
 from daemon.cli.session import Session, with_session
 
 app = typer.Typer(help="Files that were announced on a file topic.", no_args_is_help=True)
 
 LIST_COLUMNS = (
-    column("updated", whole=True),
+    column("observed", whole=True),
     column("state", state=True, whole=True),
     column("size", right=True),
+    Column("jobs", lambda item: sum(len(m["jobs"]) for m in item["matches"]), right=True),
     column("path"),
 )
 
@@ -34,13 +35,15 @@ def list_files(
     session: Session,
     path: Annotated[str | None, typer.Option(help="The path of the file.")] = None,
     prefix: Annotated[str | None, typer.Option(help="How the path starts.")] = None,
-    state: Annotated[str | None, typer.Option(help="observed, processed or removed.")] = None,
+    matched: Annotated[
+        bool | None, typer.Option("--matched/--unmatched", help="Whether a rule matched.")
+    ] = None,
     since: SinceOption = None,
     until: UntilOption = None,
     limit: LimitOption = 50,
     cursor: CursorOption = None,
 ) -> None:
     """List files, the newest first."""
-    params = given(path=path, prefix=prefix, state=state, since=since, until=until)
+    params = given(path=path, prefix=prefix, matched=matched, since=since, until=until)
     answer = read_list(session.reader(), "/api/files", params, limit=limit, cursor=cursor)
     show_list(session, answer, LIST_COLUMNS)

@@ -92,7 +92,7 @@ def run() -> None:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     try:
-        app()
+        app(prog_name="chronicled")
     except ChronicledError as error:
         failure = CommandError.of_error(error)
     except CommandError as error:
