@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import pty
 import re
 import subprocess
 import sys
+import termios
 import tomllib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -19,7 +23,7 @@ from daemon.cli.main import app
 from daemon.config import SECTIONS
 from domain.errors import ChronicledError
 
-RUN = re.compile(r"<!-- run -->\n```(?:sh|console)\n(.*?)```", re.DOTALL)
+RUN = re.compile(r"<!-- run -->\n```(sh|console)\n(.*?)```", re.DOTALL)
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
 PAGES = ("README.md", "CHANGELOG.md", "docs/*.md", "benchmarks/*.md", "daemon/**/*.md")
 
@@ -159,31 +163,58 @@ def test_the_index_has_every_page(repository: Path) -> None:
     assert sorted(page for page in pages if f"]({page})" not in index) == []
 
 
-def shell_script(page: Path) -> str:
-    """Return the marked commands of a page; of a console session only what was typed."""
-    lines: list[str] = []
-    for block in RUN.findall(page.read_text()):
-        typed = re.findall(r"(?m)^\$ (.*(?:\\\n.*)*)$", block)
-        lines += typed or [block]
-    return "\n".join(lines)
+def shown(page: Path) -> tuple[str, list[str]]:
+    """Return the marked commands of a page, and the lines that it shows as their output.
+
+    In a ``console`` block commands stand behind ``$``, and go on after a backslash.
+    """
+    typed: list[str] = []
+    expected: list[str] = []
+    for kind, block in RUN.findall(page.read_text()):
+        if kind == "sh":
+            typed.append(block)
+            continue
+        for line in re.sub(r"\\\n\s*", "", block).splitlines():
+            if line.startswith("$ "):
+                typed.append(line.removeprefix("$ "))
+            else:
+                expected.append(line)
+    return "\n".join(typed), expected
+
+
+def on_terminal(script: str, directory: Path) -> tuple[int, str]:
+    """Run a script as on a terminal of 100 columns; return its exit code and what it printed."""
+    path = f"{Path(sys.executable).parent}:/usr/bin:/bin"
+    environment = {"PATH": path, "LC_ALL": "C.UTF-8", "TERM": "xterm", "NO_COLOR": "1"}
+    terminal, inside = pty.openpty()
+    termios.tcsetwinsize(inside, (50, 100))
+    with subprocess.Popen(
+        ["bash", "-euo", "pipefail", "-c", script],
+        cwd=directory,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=inside,
+        stderr=inside,
+    ) as process:
+        os.close(inside)
+        printed = b""
+        with contextlib.suppress(OSError):  # Linux says EIO when the last writer has closed.
+            while piece := os.read(terminal, 65536):
+                printed += piece
+        os.close(terminal)
+    return process.returncode, re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", printed.decode())
 
 
 @pytest.mark.parametrize("name", ["README.md", "docs/quickstart.md", "docs/cli.md", "docs/http.md"])
 def test_shown_commands_run(
     name: str, repository: Path, tmp_path: Path, daemons: Callable[..., DaemonProcess]
 ) -> None:
-    """The marked commands of a page run one after the other against a fresh daemon."""
-    script = shell_script(repository / name)
+    """The marked commands of a page run against a fresh daemon, and print what the page shows."""
+    script, expected = shown(repository / name)
     assert script, f"no block of {name} is marked with <!-- run -->"
     daemon = daemons().start().wait_caught_up()
-    script = script.replace("http://127.0.0.1:8321", daemon.url)
-    (tmp_path / "daemon").symlink_to(repository / "daemon")
-    run = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", script],
-        cwd=tmp_path,
-        env={"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin", "LC_ALL": "C.UTF-8"},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert run.returncode == 0, f"{script}\n{run.stdout}\n{run.stderr}"
+    code, printed = on_terminal(script.replace("http://127.0.0.1:8321", daemon.url), tmp_path)
+    assert code == 0, f"{script}\n{printed}"
+    lines = iter([" ".join(line.split()) for line in printed.splitlines()])
+    for line in expected:
+        assert any(" ".join(line.split()) in seen for seen in lines), f"{line!r} not in\n{printed}"
