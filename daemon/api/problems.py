@@ -19,7 +19,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from domain.errors import ChronicledError, Fault, Invalid, NotFound, Unavailable
+from domain.errors import ChronicledError, Fault, Invalid, NotFound, Unavailable, Undecodable
 
 ERRORS_PATH: Final = "/docs/errors"
 """Where the page of all error codes is served; a problem's ``type`` points into it."""
@@ -169,8 +169,10 @@ def _parameter_fault(fault: Mapping[str, Any]) -> ParameterFault:
     return ParameterFault(detail=_message(fault), parameter=name, code=_code(fault))
 
 
-def invalid_body(error: ValidationError) -> Invalid:
+def invalid_body(error: ValidationError) -> ChronicledError:
     """Return pydantic's complaints about a request body as one of our own errors."""
+    if error.errors()[0]["type"] == "json_invalid":
+        return Undecodable("The body is not JSON.")
     faults = tuple(
         Fault(
             detail=_message(fault),

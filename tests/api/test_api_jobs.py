@@ -22,6 +22,7 @@ class TickingClock:
         self.now = 1_770_163_200 * MICROSECONDS
 
     def __call__(self) -> int:
+        """Return the time."""
         return self.now
 
     def text(self) -> str:
@@ -218,7 +219,7 @@ def test_the_history_of_a_chain_has_every_attempt_in_order(server: ApiServer) ->
 
 @pytest.mark.parametrize("extra", ["", "&as_of=9"])
 def test_a_history_comes_in_pages(server: ApiServer, extra: str) -> None:
-    """limit and cursor lead through the whole history of a chain, now and as of a position."""
+    """Limit and cursor lead through the whole history of a chain, now and as of a position."""
     _chain(server)
     with server.client() as client:
         path = f"/api/jobs/load:1/history?attempts=all{extra}"
