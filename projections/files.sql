@@ -84,9 +84,8 @@ VALUES (?, ?, ?, ?, ?, ?, ?);
 UPDATE ${g}file_messages SET matched = 1 WHERE message = ? AND matched = 0;
 
 -- name: load_message
-SELECT message, path, event, source, time, recordedtime, skewed, file_messages.facts,
-       file_messages.matched, state
-FROM file_messages LEFT JOIN files USING (file) WHERE message = ?;
+SELECT message, m.path, event, source, time, recordedtime, skewed, m.facts, m.matched, state
+FROM file_messages AS m LEFT JOIN files USING (file) WHERE message = ?;
 
 -- name: list_matches
 SELECT position, time, workflow, phases, jobs, reason FROM file_matches

@@ -27,7 +27,7 @@ from projections.store import entity_number
 CHAIN_MAX: Final = 1_000
 """How many attempts of a chain are shown, at the most."""
 
-_NOTE_RANK: Final = max(RANKS.values())
+_NOTE_RANK: Final = max(RANKS.values()) + 1
 _course_of = attrgetter("status", "status_time", "attempt", "stage", "clock")
 
 

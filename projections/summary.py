@@ -38,7 +38,7 @@ DAYS_MAX: Final = 366
 KINDS_MAX: Final = 100
 """How many kinds one summary tells apart: those with the most jobs."""
 
-BUCKETS: Final = tuple(0.001 * 2 ** (number / 4) for number in range(160))
+BUCKETS: Final = tuple(0.001 * 2 ** (number / 4) for number in range(200))
 """Upper bounds of the buckets of durations (seconds): each a fifth wider than the one before."""
 
 _ANY_KIND: Final = ""

@@ -22,6 +22,7 @@ from projections.seam import ProjectionStatus
 from projections.store import (
     BUSY_TIMEOUT_MS,
     DAMAGED,
+    STORAGE,
     Generation,
     list_generations,
     read_meta,
@@ -214,7 +215,7 @@ class Views:
             if self._on_damage is not None:
                 self._on_damage()
             raise NotReady("the views are damaged, and are built afresh") from error
-        except apsw.Error as error:
+        except STORAGE as error:
             raise StorageFailed(f"the views could not be read: {error}") from error
         except Exception:
             keep = True

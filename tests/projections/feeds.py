@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,10 @@ from typing import Any
 import apsw
 
 from domain.events import RecordedEvent
+from projections.paging import Page
 from projections.runner import ProjectionRunner
 from projections.seam import Batch
+from projections.views import Views
 
 SECOND = 1_000_000
 START = 1_770_000_000 * SECOND
@@ -164,3 +167,64 @@ def submitted(feed: MemoryFeed, subjects: Iterable[str]) -> None:
     """Append one job.submitted a subject."""
     for subject in subjects:
         feed.add("job.submitted", subject)
+
+
+@contextmanager
+def views_of(folder: Path, feed: MemoryFeed) -> Iterator[Views]:
+    """Build the views of a feed in a folder and lend a reader of them."""
+    path = folder / "views.db"
+    built(path, feed)
+    views = Views(path)
+    try:
+        yield views
+    finally:
+        views.close()
+
+
+def everything(read: Callable[[str | None], Page]) -> list[dict[str, Any]]:
+    """Return the items of all pages of a list, and see that the pages end."""
+    page = read(None)
+    items = list(page.items)
+    for _ in range(1000):
+        if page.next is None:
+            return items
+        page = read(page.next)
+        assert page.items
+        items += page.items
+    raise AssertionError("the pages do not end")
+
+
+def plans(db: apsw.Connection, query: Callable[[apsw.Connection], Any]) -> list[str]:
+    """Run a query and return the plan of every statement it executes, a line a statement."""
+    executed: list[tuple[str, Any]] = []
+
+    def trace(cursor: apsw.Cursor, sql: str, bindings: Any) -> bool:
+        executed.append((sql, bindings))
+        return True
+
+    db.exec_trace = trace
+    try:
+        query(db)
+    finally:
+        db.exec_trace = None
+    return [
+        "; ".join(row[3] for row in db.execute(f"EXPLAIN QUERY PLAN {sql}", bindings))
+        for sql, bindings in executed
+    ]
+
+
+def dump(path: Path) -> dict[str, list[tuple[Any, ...]]]:
+    """Return every row of every live table, by table."""
+    db = apsw.Connection(str(path))
+    try:
+        tables = ["entities"]
+        for row in db.execute("SELECT tables FROM projections WHERE live"):
+            tables += row[0].split()
+        found = {}
+        for table in sorted(tables):
+            key = "rowid, *" if table == "search" else "*"
+            found[table] = sorted(db.execute(f"SELECT {key} FROM {table}").fetchall(), key=repr)
+        db.execute("INSERT INTO search (search, rank) VALUES ('integrity-check', 1)")
+        return found
+    finally:
+        db.close()

@@ -352,7 +352,7 @@ def test_waiting_ends_when_the_views_know_the_position(path, feed, runners) -> N
 
 
 def test_waiting_does_not_wait_for_a_failed_projection(path, feed, runners) -> None:
-    """The others are waited for; where only failed ones are asked for, the answer is no, at once."""
+    """The others are waited for; where only failed ones are asked for, the answer is no at once."""
     bad, good = WordCounts("bad"), WordCounts("good")
     bad.poison = {2}
     runners.append(runner := ProjectionRunner(path, feed, [bad, good]))
