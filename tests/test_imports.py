@@ -11,20 +11,23 @@ from pathlib import Path
 import pytest
 from tidy_rules import sources
 
-PARTS = ("EventLog.open", "ProjectionRunner", "Views", "create_app", "ServiceThread")
+PARTS = ("EventLog.open", "ProjectionRunner", "Views", "create_app")
 """What wires the process: the constructors of the long-lived parts."""
 
 BOOTSTRAP = {
     "daemon/service.py": "the running daemon",
+    "daemon/cli/directory.py": "the same parts for a command on a directory without a daemon",
 }
 """The only modules that may call them, and what they put together."""
 
 
 def constructions(tree: ast.Module) -> Iterator[tuple[int, str]]:
-    """Yield the line and name of each part that a module constructs."""
+    """Yield the line and name of each part that a module constructs, its own classes apart."""
+    own = {node.name for node in tree.body if isinstance(node, ast.ClassDef)}
     for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and ast.unparse(node.func) in PARTS:
-            yield node.lineno, ast.unparse(node.func)
+        called = ast.unparse(node.func) if isinstance(node, ast.Call) else ""
+        if called in PARTS and called.partition(".")[0] not in own:
+            yield node.lineno, called
 
 
 def test_only_the_bootstrap_constructs_the_parts(repository: Path) -> None:

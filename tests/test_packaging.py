@@ -83,7 +83,7 @@ def test_the_package_has_its_files(repository: Path, wheel: zipfile.ZipFile) -> 
         path.relative_to(repository).as_posix()
         for name in PACKAGES
         for path in (repository / name).rglob("*")
-        if path.is_file() and "__pycache__" not in path.parts
+        if path.is_file() and "__pycache__" not in path.parts and path.suffix != ".md"
     }
     packed = {name for name in wheel.namelist() if ".dist-info/" not in name}
     assert packed == files

@@ -107,12 +107,17 @@ def bare_excepts(source: Source) -> Iterator[Offence]:
 
 
 def sleeps(source: Source) -> Iterator[Offence]:
-    """Yield sleeps: what waits, waits on a signal, a condition or a deadline."""
+    """Yield sleeps: what waits, waits on a signal, a condition or a deadline.
+
+    ``asyncio.sleep(0)`` waits for nothing: it lets the other tasks run.
+    """
     if source.path in MAY_POLL:
         return
     called = {"time.sleep", "sleep"} | ({"asyncio.sleep"} if source.is_test else set())
     for node in ast.walk(source.tree):
-        if isinstance(node, ast.Call) and ast.unparse(node.func) in called:
+        if not isinstance(node, ast.Call) or ast.unparse(node) == "asyncio.sleep(0)":
+            continue
+        if ast.unparse(node.func) in called:
             yield node.lineno, ast.unparse(node)
 
 
