@@ -31,7 +31,9 @@ _BODY_BYTES_MAX: Final = 64 * 1024
 _LOOK_SECONDS: Final = 1.0
 """How often a rebuild looks whether the daemon stops, when nothing else happens (seconds)."""
 
-OperationId = Annotated[str, Path(description="The id that the start of the operation answered.")]
+OperationId = Annotated[
+    str, Path(alias="id", description="The id that the start of the operation answered.")
+]
 
 
 class ProjectionFailedError(ChronicledError):

@@ -106,6 +106,7 @@ Position = Annotated[int, Field(ge=0, le=_INTEGER_MAX)]
 MemberId = Annotated[
     str,
     Path(
+        alias="id",
         description="The id; a `/` in it may stand as it is or as `%2F`, every other reserved "
         "character percent-encoded."
     ),

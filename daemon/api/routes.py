@@ -195,7 +195,7 @@ ROUTES: Final = (
     ),
     Route(
         "GET",
-        "/api/jobs/{job_id}",
+        "/api/jobs/{id}",
         jobs.get_job,
         "jobs",
         _ok(examples.detail(examples.job), schemas.JobDetail),
@@ -203,7 +203,7 @@ ROUTES: Final = (
     ),
     Route(
         "GET",
-        "/api/jobs/{job_id}/history",
+        "/api/jobs/{id}/history",
         jobs.get_history,
         "jobs",
         _ok(examples.page(examples.history_entry), schemas.Page[schemas.HistoryEntry]),
@@ -219,7 +219,7 @@ ROUTES: Final = (
     ),
     Route(
         "GET",
-        "/api/alerts/{alert_id}",
+        "/api/alerts/{id}",
         alerts.get_alert,
         "alerts",
         _ok(examples.detail(examples.alert_with_timeline), schemas.AlertDetail),
@@ -227,7 +227,7 @@ ROUTES: Final = (
     ),
     Route(
         "POST",
-        "/api/alerts/{alert_id}/acknowledge",
+        "/api/alerts/{id}/acknowledge",
         alerts.acknowledge_alert,
         "alerts",
         _DECIDED,
@@ -237,7 +237,7 @@ ROUTES: Final = (
     ),
     Route(
         "POST",
-        "/api/alerts/{alert_id}/resolve",
+        "/api/alerts/{id}/resolve",
         alerts.resolve_alert,
         "alerts",
         _DECIDED,
@@ -296,7 +296,7 @@ ROUTES: Final = (
     ),
     Route(
         "GET",
-        "/api/operations/{operation_id}",
+        "/api/operations/{id}",
         maintenance.get_operation,
         "daemon",
         _ok(examples.operation, schemas.OperationShape),
@@ -304,7 +304,7 @@ ROUTES: Final = (
     ),
     Route(
         "GET",
-        "/api/operations/{operation_id}/stream",
+        "/api/operations/{id}/stream",
         maintenance.stream_operation,
         "daemon",
         {200: Content(examples.operation_stream, str, "text/event-stream")},

@@ -108,9 +108,9 @@ def test_labels_are_routes_never_paths_or_ids(busy: ApiServer) -> None:
     """Requests are counted by route template; what is no route or method of ours is one label."""
     counted = re.findall(r"chronicled_http_request_duration_seconds_count{(.*)} (\S+)", scrape(busy))
     found = {labels: float(count) for labels, count in counted}
-    assert found['method="GET",route="/api/jobs/{job_id}",status="200"'] == 1
-    assert found['method="GET",route="/api/jobs/{job_id}",status="404"'] == 1
-    assert found['method="GET",route="/api/jobs/{job_id}/history",status="404"'] == 1
+    assert found['method="GET",route="/api/jobs/{id}",status="200"'] == 1
+    assert found['method="GET",route="/api/jobs/{id}",status="404"'] == 1
+    assert found['method="GET",route="/api/jobs/{id}/history",status="404"'] == 1
     assert found['method="GET",route="unmatched",status="404"'] == 1
     assert found['method="other",route="/api/jobs",status="405"'] == 1
     assert found['method="POST",route="/api/events",status="201"'] == 1
