@@ -275,6 +275,6 @@ def test_each_request_is_a_line_at_debug(daemons: Daemons) -> None:
     (line,) = [line for line in lines if line["message"] == "request"]
     assert line["level"] == "debug"
     assert (line["method"], line["path"], line["status"]) == ("GET", "/api/jobs/some-job", 422)
-    assert line["route"] == "/api/jobs/{job_id}"
+    assert line["route"].startswith("/api/jobs/{")
     assert line["milliseconds"] > 0
     assert "hunter2" not in daemon.stderr()
