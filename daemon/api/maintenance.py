@@ -21,6 +21,7 @@ from daemon.api.guard import by_socket
 from daemon.api.operations import Kind, Operation, Progress, Work
 from daemon.api.problems import invalid_body
 from daemon.api.sse import EventStream, frame, wait_or_heartbeat
+from daemon.replay.verify import verify
 from domain.errors import ChronicledError, Forbidden, NotFound, UnsupportedMediaType
 from domain.suggest import did_you_mean, shorten
 
@@ -88,8 +89,6 @@ def _work(context: Context, asked: Asked) -> Work:
 
 
 def _verify(context: Context, progress: Progress) -> dict[str, Any]:
-    from daemon.replay.verify import verify
-
     report = verify(context.log, context.files["views"], progress=progress)
     return {
         "ok": report.ok,

@@ -83,7 +83,7 @@ def test_a_line_that_conflicts_is_put_aside(server: ApiServer, client: httpx.Cli
 
 
 def test_a_followed_stretch_is_recorded_once(client: httpx.Client) -> None:
-    """The offset is kept with the events; the same stretch again adds neither events nor letters."""
+    """The offset is kept with the events; the same stretch again adds nothing, letters neither."""
     params = {"on_error": "deadletter", "follow": "pipe:1", "start": 0, "end": 2}
     for status in (201, 200):
         response = client.post(

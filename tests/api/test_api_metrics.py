@@ -106,7 +106,8 @@ def test_the_counts_are_right(busy: ApiServer) -> None:
 
 def test_labels_are_routes_never_paths_or_ids(busy: ApiServer) -> None:
     """Requests are counted by route template; what is no route or method of ours is one label."""
-    counted = re.findall(r"chronicled_http_request_duration_seconds_count{(.*)} (\S+)", scrape(busy))
+    pattern = r"chronicled_http_request_duration_seconds_count{(.*)} (\S+)"
+    counted = re.findall(pattern, scrape(busy))
     found = {labels: float(count) for labels, count in counted}
     assert found['method="GET",route="/api/jobs/{id}",status="200"'] == 1
     assert found['method="GET",route="/api/jobs/{id}",status="404"'] == 1
