@@ -8,6 +8,7 @@ lost adds nothing, neither events nor dead letters.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import quote
@@ -16,7 +17,8 @@ from daemon.cli.connection import Connection, Target, UnreachableError
 from daemon.cli.failures import CommandError
 from daemon.cli.lines import Chunk, StopRequest
 from daemon.cli.output import notice
-from domain.errors import DirectoryLocked
+from domain.errors import DirectoryLocked, NotFound
+from domain.limits import Limits
 
 RETRY_SECONDS_MIN: Final = 0.1
 RETRY_SECONDS_MAX: Final = 5.0
@@ -36,7 +38,6 @@ Receipts = list[dict[str, Any]]
 class Totals:
     """What became of the lines."""
 
-    lines: int = 0
     appended: int = 0
     duplicates: int = 0
     dead_letters: int = 0
@@ -62,6 +63,7 @@ class Delivery:
         on_receipts: Callable[[Receipts], None] | None,
     ) -> None:
         self._link = link
+        self._format = format
         self._path = f"/api/intake/{quote(format, safe='')}"
         self._params = {"on_error": "deadletter", "follow": follow}
         if source is not None:
@@ -81,12 +83,28 @@ class Delivery:
             for piece in chunk.smaller():
                 self.send(piece)
             return
-        self._totals.lines += len(chunk.lines)
         self._totals.appended += answer.appended
         self._totals.duplicates += len(answer.receipts) - answer.appended
-        self._totals.dead_letters += answer.dead_letters
+        self._totals.dead_letters += self._dead_letters(chunk, answer)
         if self._on_receipts:
             self._on_receipts(answer.receipts)
+
+    def _dead_letters(self, chunk: Chunk, answer: Answer) -> int:
+        """Return how many lines of a chunk were put aside.
+
+        A chunk that was recorded before, while its answer got lost, is answered with none; then
+        the lines are looked at here, in the way the daemon does it.
+        """
+        if not answer.repeated:
+            return answer.dead_letters
+        # Imported here: hardly any run comes this way.
+        from daemon.intake.formats import decode_lines
+
+        with suppress(NotFound):
+            decoded = decode_lines(self._format, chunk.body, Limits(), origin="")
+            letters = sum(1 for line in decoded if line.dead_letter is not None)
+            return max(letters, answer.dead_letters)
+        return answer.dead_letters
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +114,8 @@ class Answer:
     receipts: Receipts
     appended: int
     dead_letters: int
+    repeated: bool
+    """It was sent more than once: an earlier answer may have been lost."""
 
 
 class Link:
@@ -145,7 +165,7 @@ class Link:
             # after everything we knew of are what the lost answer would have reported.
             appended = len({r["position"] for r in receipts if r["position"] > self._head})
         self._head = answer["as_of"]
-        return Answer(receipts, appended, answer.get("dead_letters", 0))
+        return Answer(receipts, appended, answer["dead_letters"], repeated=attempts > 1)
 
     def _until_answered(self, attempt: Callable[[], Any], when_stopped: str) -> Any:
         delay = RETRY_SECONDS_MIN

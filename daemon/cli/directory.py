@@ -30,10 +30,11 @@ from daemon.lock import LOG_FILE, VIEWS_FILE, DataDirectory
 from daemon.replay.verify import verify
 from domain.errors import LogDamaged, NewerSchema
 from projections.runner import ProjectionRunner
-from projections.seam import ProjectionStatus
 from projections.views import Views
 
 BASE: Final = "http://localhost"
+
+_NOT_READY: Final = 503
 
 
 def require_log(data: Path) -> Path:
@@ -83,21 +84,12 @@ class RestingLog(Reader):
         """Accept who wants to measure commits; there are none."""
 
 
-class RestingViews:
-    """How the projections stand while nothing brings them on; answers for the runner."""
+class RestingRunner:
+    """Stands for the runner where nothing brings the views on."""
 
-    caught_up = True
-
-    def __init__(self, views: Views) -> None:
-        self._views = views
-
-    def status(self) -> list[ProjectionStatus]:
-        """Return how each projection stands, by name."""
-        return self._views.status()
-
-    def wait_for(self, position: int, _timeout_seconds: float, *_names: object) -> bool:
-        """Return whether the views know a position; waiting would change nothing."""
-        return all(status.position >= position for status in self.status())
+    def on_progress(self, _callback: Callable[[], None]) -> Callable[[], None]:
+        """Accept who wants to know of progress; there is none."""
+        return lambda: None
 
 
 class DirectoryReader:
@@ -109,7 +101,7 @@ class DirectoryReader:
         self._context = Context(
             log=cast("EventLog", self._log),
             views=self._views,
-            runner=cast("ProjectionRunner", RestingViews(self._views)),
+            runner=cast("ProjectionRunner", RestingRunner()),
         )
         self._runner = asyncio.Runner()
         self._client = httpx.AsyncClient(
@@ -130,7 +122,10 @@ class DirectoryReader:
         """Return the decoded JSON of the answer; a problem is raised as `CommandError`."""
         response = self._runner.run(self._client.get(path, params=params))
         if response.is_error:
-            raise CommandError.of_answer(response)
+            failure = CommandError.of_answer(response)
+            if failure.status == _NOT_READY:
+                failure.hint = "`chronicled rebuild` builds the views from the log."
+            raise failure
         return orjson.loads(response.content)
 
 

@@ -16,6 +16,9 @@ from daemon.cli.session import Session, with_session
 EXIT_FINDING: Final = 1
 EXIT_DAMAGED: Final = 5
 
+VIEWS_FINDING: Final = "views"
+"""The kind of finding that is about the views; every other one is about the log."""
+
 
 @with_session
 def verify(session: Session) -> None:
@@ -35,10 +38,11 @@ def verify(session: Session) -> None:
     else:
         for finding in result["findings"]:
             print_line(_told(finding))
-        print_line(
-            f"{result['events']} events up to position {result['position']}: "
-            + ("everything is as it was recorded" if result["ok"] else "not as recorded")
-        )
+        upto = f"up to position {result['position']}"
+        if result["ok"]:
+            print_line(f"{result['events']} events {upto}: everything is as it was recorded")
+        else:
+            print_line(f"{len(result['findings'])} findings {upto}")
     if not result["ok"]:
         raise typer.Exit(_exit_code(result["findings"]))
 
@@ -82,3 +86,9 @@ def _operate(daemon: Connection, asked: dict[str, str], on_progress: OnProgress)
 def _told(finding: dict[str, Any]) -> str:
     place = "" if finding.get("position") is None else f" at position {finding['position']}"
     return f"{plain(finding['kind'])}{place}: {plain(finding['detail'])}"
+
+
+def _exit_code(findings: list[dict[str, Any]]) -> int:
+    """Return what the worst finding means: views that differ, or damage of the log."""
+    in_views = all(finding["kind"] == VIEWS_FINDING for finding in findings)
+    return EXIT_FINDING if in_views else EXIT_DAMAGED

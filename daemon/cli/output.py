@@ -125,15 +125,17 @@ def _write(content: bytes) -> None:
         sys.stdout.buffer.flush()
 
 
-def print_list(columns: Sequence[Column], items: Iterable[Row], *, title: str = "") -> None:
-    """Print items as a table on a terminal, else as lines of tab-separated values."""
+def print_list(columns: Sequence[Column], items: Iterable[Row], *, label: str = "") -> None:
+    """Print items as a table on a terminal, else as lines of tab-separated values.
+
+    ``label`` begins each line where several lists follow one another.
+    """
     if not on_terminal():
         for item in items:
-            print("\t".join(plain(column.value(item)) for column in columns))
+            values = [plain(column.value(item)) for column in columns]
+            print("\t".join([label, *values] if label else values))
         return
-    table = Table(
-        title=title or None, title_justify="left", box=None, header_style="bold", pad_edge=False
-    )
+    table = Table(box=None, header_style="bold", pad_edge=False)
     for each in columns:
         table.add_column(
             each.heading,

@@ -8,7 +8,16 @@ from typing import Annotated, Any, Final
 import typer
 
 from daemon.cli.listing import SinceOption, UntilOption, given
-from daemon.cli.output import Column, column, notice, on_terminal, print_json, print_list, seconds
+from daemon.cli.output import (
+    Column,
+    column,
+    notice,
+    on_terminal,
+    print_json,
+    print_line,
+    print_list,
+    seconds,
+)
 from daemon.cli.session import Session, with_session
 
 DAYS_SHOWN: Final = 14
@@ -61,10 +70,15 @@ def show_summary(session: Session, answer: dict[str, Any]) -> None:
     if session.as_json:
         print_json(answer)
         return
-    print_list(STATUS_COLUMNS, _counts("status", "jobs", answer["jobs"]["by_status"]))
-    print_list(KIND_COLUMNS, _kinds(answer))
-    print_list(ALERT_COLUMNS, _counts("state", "count", answer["alerts"]))
-    print_list(DAY_COLUMNS, answer["days"][-DAYS_SHOWN:])
+    for label, columns, rows in (
+        ("status", STATUS_COLUMNS, _counts("status", "jobs", answer["jobs"]["by_status"])),
+        ("kind", KIND_COLUMNS, _kinds(answer)),
+        ("alerts", ALERT_COLUMNS, _counts("state", "count", answer["alerts"])),
+        ("day", DAY_COLUMNS, answer["days"][-DAYS_SHOWN:]),
+    ):
+        print_list(columns, rows, label=label)
+        if on_terminal():
+            print_line()
     if on_terminal():
         notice(f"as of position {answer['as_of']}, days in UTC, the last {DAYS_SHOWN} that count")
 

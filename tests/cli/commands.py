@@ -17,7 +17,8 @@ SECONDS = 60.0
 def environment(**settings: str) -> dict[str, str]:
     """Return an environment without settings of this process, and where the program is found."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("CHRONICLED_", "STATE_"))}
-    return kept | {"PYTHONPATH": str(REPOSITORY), "TERM": "dumb"} | settings
+    path = os.pathsep.join([str(REPOSITORY), *filter(None, [os.environ.get("PYTHONPATH")])])
+    return kept | {"PYTHONPATH": path, "TERM": "dumb"} | settings
 
 
 def start(*arguments: str | Path, cwd: Path | None = None, **options: Any) -> Any:
