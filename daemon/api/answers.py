@@ -33,16 +33,17 @@ class JsonResponse(Response):
 
 
 class Encoded(NamedTuple):
-    """An answer made on a reader's thread: JSON still without ``as_of``, and what goes with it."""
+    """An answer as a reader's thread makes it, and what goes into its headers."""
 
     body: bytes
+    etag: str
     as_of: int
     next: str | None = None
 
 
 def encode_page(items: Sequence[Any], following: str | None, as_of: int) -> Encoded:
     """Return one page of a list."""
-    return Encoded(orjson.dumps({"items": items, "next": following}), as_of, following)
+    return encode({"items": items, "next": following}, as_of, following)
 
 
 def encode_found(page: Page) -> Encoded:
@@ -50,20 +51,21 @@ def encode_found(page: Page) -> Encoded:
     return encode_page(page.items, page.next, page.as_of)
 
 
-def encode(document: Mapping[str, Any], as_of: int) -> Encoded:
+def encode(document: Mapping[str, Any], as_of: int, following: str | None = None) -> Encoded:
     """Return one JSON object."""
-    return Encoded(orjson.dumps(document), as_of)
+    body = orjson.dumps(document)
+    etag = f'W/"{blake2b(body, digest_size=12).hexdigest()}"'
+    return Encoded(b'%b,"as_of":%d}' % (body[:-1], as_of), etag, as_of, following)
 
 
 def respond(request: Request, encoded: Encoded) -> Response:
     """Answer a read: 200 with a link to the next page where there is one, or 304."""
-    etag = f'W/"{blake2b(encoded.body, digest_size=12).hexdigest()}"'
-    headers = {AS_OF_HEADER: str(encoded.as_of), "cache-control": "no-cache", "etag": etag}
-    if encoded.next is not None:
-        headers["link"] = f'<{_next_address(request, encoded.next)}>; rel="next"'
+    body, etag, as_of, following = encoded
+    headers = {AS_OF_HEADER: str(as_of), "cache-control": "no-cache", "etag": etag}
+    if following is not None:
+        headers["link"] = f'<{_next_address(request, following)}>; rel="next"'
     if _matches(request.headers.get("if-none-match"), etag):
         return Response(status_code=304, headers=headers)
-    body = b'%b,"as_of":%d}' % (encoded.body[:-1], encoded.as_of)
     return Response(body, media_type="application/json", headers=headers)
 
 

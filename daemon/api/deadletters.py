@@ -13,13 +13,14 @@ from daemon.api.answers import Encoded, encode_page, respond
 from daemon.api.context import Context, InContext
 from daemon.api.parameters import Cursor, Limit, Name, Parameters
 from projections.cursor import decode_cursor, encode_cursor, fingerprint
+from projections.paging import LIMIT_DEFAULT
 
 
 class DeadLettersParameters(Parameters):
     """Filters of the list of dead letters."""
 
     format: Annotated[Name | None, Field(description="The format it was read as.")] = None
-    limit: Limit = 50
+    limit: Limit = LIMIT_DEFAULT
     cursor: Cursor = None
 
 

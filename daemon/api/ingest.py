@@ -28,7 +28,7 @@ from daemon.api.context import Context, context_of
 from daemon.api.writing import append, receipt_document
 from daemon.eventlog.requests import Append, Appended
 from domain.cloudevents import from_batch, from_binary, from_json, from_ndjson
-from domain.errors import ChronicledError, NotReady, UnsupportedMediaType
+from domain.errors import ChronicledError, UnsupportedMediaType
 from domain.events import NewEvent
 from domain.limits import Limits
 
@@ -56,8 +56,6 @@ async def post_events(request: Request) -> Response:
 
 async def decoded(context: Context, decode: Callable[[bytes], T], body: bytes) -> T:
     """Decode a body: a small one at once, a large one on a thread so that others go on."""
-    if context.draining:
-        raise NotReady("The daemon is stopping and takes no more events.")
     if len(body) <= SMALL_BODY_BYTES:
         return decode(body)
     return await context.decoders.run(decode, body)

@@ -148,14 +148,15 @@ def _append_lines(
 ) -> Appended:
     """Append each line by itself, all in one transaction; a conflict makes it a dead letter."""
     receipts = []
+    conflicts = []
     for line in lines:
         mark = transaction.mark()
         try:
             receipts += transaction.append(Append(line.events)).receipts
         except VersionConflict as error:
             transaction.undo(mark)
-            letters = [*letters, make_dead_letter(format_name, line.raw, error, origin)]
-    last = transaction.append(Append((), letters, stretch))
+            conflicts.append(make_dead_letter(format_name, line.raw, error, origin))
+    last = transaction.append(Append((), [*letters, *conflicts], stretch))
     return Appended(receipts, last.head, last.dead_letters)
 
 

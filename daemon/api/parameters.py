@@ -7,7 +7,7 @@ answer with everything.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Final, Literal, Self, TypeVar
 from urllib.parse import unquote
 
 from fastapi import Path
@@ -29,12 +29,11 @@ from domain.errors import Invalid
 from domain.job import JobStatus
 from domain.suggest import did_you_mean, shorten
 from domain.timestamps import parse_timestamp
+from projections.paging import LIMIT_DEFAULT, LIMIT_MAX
 
-LIMIT_MAX = 1000
-"""Most items of one page."""
-TIMEOUT_SECONDS_MAX = 30.0
+TIMEOUT_SECONDS_MAX: Final = 30.0
 """Longest wait for a position (seconds)."""
-_INTEGER_MAX = 2**63 - 1
+_INTEGER_MAX: Final = 2**63 - 1
 
 
 def _moment(value: object) -> int:
@@ -73,7 +72,10 @@ def _checked_point(text: str) -> str:
 def words(value: object) -> list[str]:
     """Split comma-separated values, so that ``a=1&a=2`` and ``a=1,2`` are the same."""
     values = value if isinstance(value, list) else [value]
-    return [word for part in values for word in str(part).split(",") if word]
+    found = [word for part in values for word in str(part).split(",") if word]
+    if not found:
+        raise ValueError("no value is given")
+    return found
 
 
 def _event_types(value: object) -> list[str]:
@@ -108,7 +110,7 @@ MemberId = Annotated[
     Path(
         alias="id",
         description="The id; a `/` in it may stand as it is or as `%2F`, every other reserved "
-        "character percent-encoded."
+        "character percent-encoded.",
     ),
     AfterValidator(unquote),
 ]
@@ -162,7 +164,7 @@ Cursor = Annotated[
 class Listing(Reading):
     """What every list may ask for."""
 
-    limit: Limit = 50
+    limit: Limit = LIMIT_DEFAULT
     cursor: Cursor = None
 
 
@@ -250,7 +252,7 @@ class EventsParameters(StreamParameters):
     since: Since = None
     until: Until = None
     order: Annotated[Literal["asc", "desc"], Field(description="By position.")] = "asc"
-    limit: Limit = 50
+    limit: Limit = LIMIT_DEFAULT
     cursor: Cursor = None
 
 

@@ -7,16 +7,19 @@ woken, and waits in ``send`` while the client is slow.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager, suppress
-from typing import Final
+import logging
+from collections.abc import AsyncGenerator, Coroutine, Iterator
+from contextlib import aclosing, contextmanager, suppress
+from typing import Any, Final
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from daemon.api.edge import is_head
 from daemon.api.signals import Signal
-from domain.errors import Unavailable
+from domain.errors import ChronicledError, Unavailable
+
+logger = logging.getLogger(__name__)
 
 HEARTBEAT_SECONDS: Final = 15.0
 """How long a stream may be silent before a comment shows that it is alive (seconds)."""
@@ -74,7 +77,9 @@ class EventStream(Response):
 
     media_type = "text/event-stream"
 
-    def __init__(self, chunks: AsyncIterator[bytes], *, clients: Clients, stop: Signal) -> None:
+    def __init__(
+        self, chunks: AsyncGenerator[bytes, None], *, clients: Clients, stop: Signal
+    ) -> None:
         super().__init__(headers={"cache-control": "no-store", "x-accel-buffering": "no"})
         del self.headers["content-length"]
         self._chunks = chunks
@@ -94,20 +99,24 @@ class EventStream(Response):
             async with asyncio.timeout(_FAREWELL_SECONDS):
                 await send({"type": "http.response.body", "body": b""})
 
-    async def _send_until(self, send: Send, *ends: object) -> None:
+    async def _send_until(self, send: Send, *ends: Coroutine[Any, Any, object]) -> None:
         sender = asyncio.ensure_future(self._send_all(send))
-        others = [asyncio.ensure_future(end) for end in ends]  # type: ignore[call-overload]
+        others = [asyncio.ensure_future(end) for end in ends]
         await asyncio.wait([sender, *others], return_when=asyncio.FIRST_COMPLETED)
         for task in (sender, *others):
             task.cancel()
-        outcomes = await asyncio.gather(sender, *others, return_exceptions=True)
-        if isinstance(outcomes[0], Exception):
-            raise outcomes[0]
+        outcome, *_ = await asyncio.gather(sender, *others, return_exceptions=True)
+        if isinstance(outcome, ChronicledError):
+            # The client comes back by itself, with the position it has.
+            logger.warning("a stream ended early: %s", outcome.detail)
+        elif isinstance(outcome, Exception):
+            raise outcome
 
     async def _send_all(self, send: Send) -> None:
-        async for chunk in self._chunks:
-            if chunk:
-                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        async with aclosing(self._chunks) as chunks:
+            async for chunk in chunks:
+                if chunk:
+                    await send({"type": "http.response.body", "body": chunk, "more_body": True})
 
 
 async def _disconnected(receive: Receive) -> None:

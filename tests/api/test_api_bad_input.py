@@ -320,6 +320,7 @@ READS = [
     ("/api/jobs?since=yesterday", 422, "invalid", "since"),
     ("/api/jobs?until=2026-02-30T00:00:00Z", 422, "invalid", "until"),
     ("/api/jobs?status=done", 422, "invalid", "status"),
+    ("/api/jobs?status=", 422, "invalid", "status"),
     ("/api/jobs?sort=name", 422, "invalid", "sort"),
     ("/api/jobs?stauts=failed", 422, "unknown_parameter", "stauts"),
     ("/api/jobs?wait_for=-1", 422, "invalid", "wait_for"),

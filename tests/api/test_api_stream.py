@@ -19,6 +19,7 @@ from sse_client import Received, received
 from waiting import wait_until
 
 from daemon.api.sse import frame
+from domain.errors import QueryTimeout
 
 
 @contextmanager
@@ -149,6 +150,26 @@ def test_a_slow_client_slows_only_itself(server: ApiServer) -> None:
         for number in range(40):
             server.post(event("job.submitted", f"j{number}", {"params": {"x": "y" * 200_000}}))
         assert ids(events, 40) == list(range(1, 41))
+
+
+def test_a_read_that_fails_ends_the_stream_cleanly(
+    server: ApiServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client gets a proper end, and comes back with the position it has."""
+    server.post(event("job.submitted", "a"))
+    with server.client() as client:
+        with streaming(client, after=0) as events:
+            assert ids(events, 1) == [1]
+            with monkeypatch.context() as patched:
+                patched.setattr(server.log, "select", _time_out)
+                server.post(event("job.submitted", "b"))
+                assert list(events) == []
+        with streaming(client, last_id="1") as events:
+            assert ids(events, 1) == [2]
+
+
+def _time_out(*_: object) -> None:
+    raise QueryTimeout("too slow")
 
 
 def test_streams_end_at_once_when_the_daemon_stops(server: ApiServer) -> None:
