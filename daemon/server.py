@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 import uvicorn
@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from daemon.api.problems import problem_response
-from domain.errors import ChronicledError, NotReady
+from domain.errors import NotReady
 
 ANSWER_SECONDS: Final = 5
 """How long requests at work may take to end when the daemon stops."""
@@ -24,7 +24,7 @@ IDLE_SECONDS: Final = 60
 class Server(uvicorn.Server):
     """One HTTP server; ``stop`` ends it, signals are the daemon's business."""
 
-    def __init__(self, app: ASGIApp, sockets: tuple[socket.socket, ...]) -> None:
+    def __init__(self, app: ASGIApp, sockets: Iterable[socket.socket]) -> None:
         config = uvicorn.Config(
             app,
             http="httptools",
@@ -38,9 +38,8 @@ class Server(uvicorn.Server):
             timeout_graceful_shutdown=ANSWER_SECONDS,
         )
         super().__init__(config)
-        self._sockets = list(sockets)
         self._listening = asyncio.Event()
-        self.task = asyncio.create_task(self.serve(self._sockets))
+        self.task = asyncio.create_task(self.serve(list(sockets)))
 
     async def listening(self) -> None:
         """Wait until requests are taken; if the server fails before, raise what it failed of."""
@@ -69,15 +68,11 @@ class Server(uvicorn.Server):
 class ClosedDoor:
     """What answers while the disk keeps the daemon from opening its log: alive, but not ready."""
 
-    def __init__(self, error: ChronicledError) -> None:
-        self.error = error
+    def __init__(self) -> None:
+        self.reason = NotReady("The daemon is starting.")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer 200 to the question for life, 503 to everything else."""
-        if scope["path"] == "/healthz":
-            await JSONResponse({"status": "alive"})(scope, receive, send)
-            return
-        reason = NotReady(
-            f"The daemon cannot open its log: {self.error.detail}", hint=self.error.operator_hint
-        )
-        await problem_response(reason)(scope, receive, send)
+        alive = scope["path"] == "/healthz"
+        answer = JSONResponse({"status": "alive"}) if alive else problem_response(self.reason)
+        await answer(scope, receive, send)

@@ -36,6 +36,7 @@ from domain.errors import (
     DiskFull,
     LogDamaged,
     NewerSchema,
+    NotReady,
     QueueFull,
     StorageFailed,
 )
@@ -163,7 +164,7 @@ class Daemon:
         self._stopping = asyncio.Event()
         self._server: Server | None = None
         self.deadline = threading.Timer(STOP_SECONDS, _give_up)
-        """Runs from the first signal on: a stop is bounded, whatever hangs."""
+        """Runs from the beginning of a stop, which is bounded, whatever hangs."""
         self.deadline.daemon = True
 
     async def run(self) -> int:
@@ -181,12 +182,15 @@ class Daemon:
             listeners.close()
 
     def _signalled(self) -> None:
-        if not self._stopping.is_set():
-            self._stopping.set()
-            self.deadline.start()
-        elif self._server is not None:
+        if self._stopping.is_set() and self._server is not None:
             _logger.warning("signalled again: requests at work are cut off")
             self._server.force_exit = True
+        self._stopping.set()
+        self._set_deadline()
+
+    def _set_deadline(self) -> None:
+        if self.deadline.ident is None:
+            self.deadline.start()
 
     # -- start ----------------------------------------------------------------------------------
 
@@ -196,7 +200,7 @@ class Daemon:
         Returns None when the daemon was told to stop before.
         """
         retry_seconds = 1.0
-        door: Server | None = None
+        closed, door = ClosedDoor(), None
         try:
             while not self._stopping.is_set():
                 self._notifier.status("opening the log")
@@ -210,9 +214,11 @@ class Daemon:
                         extra={"error": error.detail, "seconds": retry_seconds},
                     )
                     self._notifier.status(f"waiting for the disk: {error.detail}")
+                    closed.reason = NotReady(
+                        f"The daemon cannot open its log: {error.detail}", hint=error.operator_hint
+                    )
                     if door is None:
-                        copies = tuple(bound.dup() for bound in listeners.sockets)
-                        door = Server(ClosedDoor(error), copies)
+                        door = Server(closed, [bound.dup() for bound in listeners.sockets])
                     with contextlib.suppress(TimeoutError):
                         await self._patiently(
                             asyncio.wait_for(self._stopping.wait(), retry_seconds)
@@ -324,6 +330,7 @@ class Daemon:
 
     async def _stop(self, parts: Parts, tasks: set[asyncio.Task[Any]]) -> None:
         _logger.info("stopping")
+        self._set_deadline()
         self._notifier.stopping()
         for task in tasks:
             task.cancel()

@@ -271,6 +271,8 @@ def test_each_request_is_a_line_at_debug(daemons: Daemons) -> None:
     daemon = daemons(environment={"CHRONICLED_LOGGING__LEVEL": "debug"}).start()
     with daemon.client() as client:
         client.get("/api/jobs/some-job?token=hunter2")
+    # The line may come after the answer.
+    wait_until(lambda: '"message": "request"' in daemon.stderr(), "the line is written")
     lines = [json.loads(line) for line in daemon.stderr().splitlines()]
     (line,) = [line for line in lines if line["message"] == "request"]
     assert line["level"] == "debug"
