@@ -31,8 +31,8 @@ LIST_COLUMNS = (
     column("severity", state=True, whole=True),
     column("kind"),
     column("count", right=True),
-    column("id"),
     column("message"),
+    column("id", whole=True),
 )
 
 

@@ -28,7 +28,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for machin
 
 COLUMNS = (
     column("setting", "key", whole=True),
-    column("value"),
+    column("value", whole=True),
     column("origin"),
 )
 

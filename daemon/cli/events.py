@@ -34,8 +34,8 @@ LIST_COLUMNS = (
     column("position", right=True, whole=True),
     column("time", whole=True),
     column("type", whole=True),
-    column("subject"),
     column("version", right=True),
+    column("subject", whole=True),
     Column("data", lambda event: event.get("data") or None),
 )
 

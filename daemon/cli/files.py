@@ -25,7 +25,7 @@ LIST_COLUMNS = (
     column("state", state=True, whole=True),
     column("size", right=True),
     Column("jobs", lambda item: sum(len(m["jobs"]) for m in item["matches"]), right=True),
-    column("path"),
+    column("path", whole=True),
 )
 
 

@@ -6,7 +6,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import orjson
 from rich.console import Console
@@ -29,6 +29,11 @@ STATUS_STYLES = {
     "queued": "blue",
 }
 """Colours of words that mean a state; every other word is left plain."""
+
+NARROW: Final = 16
+"""A column is not made narrower than this to fit (characters)."""
+
+_GAP: Final = "  "
 
 # What could move the cursor, change a terminal's state or break a line that should be one line.
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -78,7 +83,8 @@ def plain(value: Any) -> str:
 
 def short(value: Any) -> str:
     """Return a value for a person: as `plain`, with times to the second and without the T."""
-    return _WHOLE_SECOND.sub(r"\1 \2", plain(value)) if isinstance(value, str) else plain(value)
+    time = _WHOLE_SECOND.fullmatch(value) if isinstance(value, str) else None
+    return f"{time[1]} {time[2]}" if time else plain(value)
 
 
 def seconds(value: float | None) -> str | None:
@@ -135,24 +141,43 @@ def print_list(columns: Sequence[Column], items: Iterable[Row], *, label: str = 
             values = [plain(column.value(item)) for column in columns]
             print("\t".join([label, *values] if label else values))
         return
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for each in columns:
-        table.add_column(
-            each.heading,
-            justify="right" if each.right else "left",
-            no_wrap=True,
-            overflow="ellipsis",
-            min_width=len(each.heading),
-        )
-    rows = [[_cell(each, item) for each in columns] for item in items]
-    for index, each in enumerate(columns):
-        if each.whole:
-            table.columns[index].min_width = max(
-                [len(each.heading), *(row[index].cell_len for row in rows)]
-            )
+    console = Console(highlight=False)
+    headings = [Text(each.heading, style="bold") for each in columns]
+    rows = [headings, *([_cell(each, item) for each in columns] for item in items)]
+    widths = _widths(columns, rows, console.width)
     for row in rows:
-        table.add_row(*row)
-    Console(highlight=False).print(table)
+        console.print(_line(columns, row, widths), soft_wrap=True)
+
+
+def _widths(columns: Sequence[Column], rows: Sequence[Sequence[Text]], width: int) -> list[int]:
+    """Return how wide each column is, so that a row fits where that is possible at all.
+
+    The widest columns give way first. Those that are never cut do not: what people copy may run
+    over the edge, where the terminal breaks it.
+    """
+    widths = [max(row[index].cell_len for row in rows) for index in range(len(columns))]
+    excess = sum(widths) + len(_GAP) * (len(columns) - 1) - width
+    while excess > 0:
+        able = [i for i, each in enumerate(columns) if not each.whole and widths[i] > NARROW]
+        if not able:
+            break
+        widest = max(able, key=lambda index: widths[index])
+        second = max((widths[i] for i in able if widths[i] < widths[widest]), default=NARROW)
+        cut = min(excess, widths[widest] - max(second, NARROW))
+        widths[widest] -= cut
+        excess -= cut
+    return widths
+
+
+def _line(columns: Sequence[Column], row: Sequence[Text], widths: Sequence[int]) -> Text:
+    cells = []
+    for each, cell, width in zip(columns, row, widths, strict=True):
+        cell.truncate(width, overflow="ellipsis")
+        cell.align("right" if each.right else "left", width)
+        cells.append(cell)
+    line = Text(_GAP).join(cells)
+    line.rstrip()
+    return line
 
 
 def print_fields(item: Row) -> None:
