@@ -278,7 +278,31 @@ def test_a_subscription_passes_over_the_events_of_others(datastore) -> None:
         assert next(subscription).id == 2001
 
 
-def test_nothing_committed_during_a_subscriptions_start_is_missed(datastore) -> None:
+def test_what_is_committed_before_a_subscription_listens_is_not_missed(
+    datastore, monkeypatch
+) -> None:
+    """An event between the first look and the listening comes without a further one to wake."""
+    recorder = ApswApplicationRecorder(datastore("app"))
+    log, looked = recorder.datastore.log, threading.Event()
+    select, listen = recorder.select_notifications, log.on_commit
+
+    def select_and_tell(*args, **options):
+        found = select(*args, **options)
+        looked.set()
+        return found
+
+    def listen_late(callback):
+        assert looked.wait(20)
+        recorder.insert_events([stored("a", 1)])
+        return listen(callback)
+
+    monkeypatch.setattr(recorder, "select_notifications", select_and_tell)
+    monkeypatch.setattr(log, "on_commit", listen_late)
+    with recorder.subscribe() as subscription:
+        assert next(subscription).id == 1
+
+
+def test_every_event_comes_once_whenever_a_subscription_starts(datastore) -> None:
     """Every event comes once, in order, while eight threads record and subscriptions begin."""
     recorder = ApswApplicationRecorder(datastore("busy"))
     threads = [

@@ -135,6 +135,16 @@ def test_the_tail_starts_from_the_digest_before_it(opened, monkeypatch) -> None:
         log.verify_tail()
 
 
+def test_a_recorded_time_that_goes_back_is_found(log, clock) -> None:
+    """A log written by a program that let the time go back verifies in its chain only."""
+    one(log, [event(1)])
+    known = log.writer._known
+    known.head = known.head._replace(recordedtime=0)
+    clock.now -= 1
+    one(log, [event(2)])
+    assert [(f.kind, f.position) for f in log.verify()] == [("time", 2)]
+
+
 def test_a_long_log_is_verified_in_pages_with_its_progress(opened, monkeypatch) -> None:
     """Progress rises to the number of events, whatever the size of a page."""
     monkeypatch.setattr(verify, "_PAGE", 7)
