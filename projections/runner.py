@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import apsw
 
@@ -37,6 +37,8 @@ READ_EVENTS: Final = 1_000
 """How many events are read from the log at once."""
 PAGE_BYTES: Final = 32 * 1024 * 1024
 """No more is read for a transaction once the payloads of its events are this large."""
+
+T = TypeVar("T")
 
 _logger = logging.getLogger(__name__)
 
@@ -91,7 +93,7 @@ class ProjectionRunner:
         # Views of another log must be gone before the first reader comes; a disk that refuses now
         # may not at the first step.
         try:
-            self._opened()
+            self._guarded(self._opened)
         except ChronicledError:
             _logger.exception("the views cannot be opened yet")
 
@@ -185,22 +187,30 @@ class ProjectionRunner:
             StorageFailed, DiskFull: the disk refused; nothing of the batch was written.
 
         """
+        if self._distrusted:
+            self._put_aside("a reader found it damaged")
+        worked = self._guarded(self._work)
+        # None: the file was damaged, and is to be built afresh.
+        return None if worked is False else 0
+
+    def _work(self) -> bool:
+        store = self._opened()
+        self._begin_requested(store)
+        return self._advance_lanes(store) or store.sweep()
+
+    def _guarded(self, work: Callable[[], T]) -> T | None:
+        """Do something with the file; a damaged one is put aside, and the answer is None."""
         try:
-            if self._distrusted:
-                self._put_aside("a reader found it damaged")
-            store = self._opened()
-            self._begin_requested(store)
-            worked = self._advance_lanes(store) or store.sweep()
+            return work()
         except storage.DAMAGED as error:
             self._put_aside(str(error))
-            return 0
+            return None
         except Exception as error:
             # What the members remember may not be what the file holds: start from the file again.
             self._release()
             if isinstance(error, storage.STORAGE):
                 raise storage.translate(error) from error
             raise
-        return 0 if worked else None
 
     def catch_up(self, progress: Callable[[int, int], None] | None = None) -> None:
         """Step until nothing is left to do; for those who have no thread for it."""
@@ -212,14 +222,9 @@ class ProjectionRunner:
 
     def _opened(self) -> Store:
         if self._store is None:
-            store = open_store(self._path, self._feed, synchronous=self._synchronous)
-            try:
-                with store.transaction():
-                    self._members = self._resume(store)
-            except BaseException:
-                store.close()
-                raise
-            self._store = store
+            self._store = open_store(self._path, self._feed, synchronous=self._synchronous)
+            with self._store.transaction():
+                self._members = self._resume(self._store)
             self._publish()
         return self._store
 
@@ -360,6 +365,7 @@ class ProjectionRunner:
                 failed_position=failure and failure[0],
             )
             store.advance(member.generation)
+        whole.parts.clear()
 
     def _fold(self, store: Store, member: _Member, batch: Batch) -> tuple[int, str] | None:
         """Apply a batch up to the event that fails, if one does: its position, and the error."""

@@ -54,14 +54,17 @@ class Batch:
 
     events: Sequence[RecordedEvent]
     entities: Mapping[str, int]
-    _parts: dict[frozenset[str], Batch] = field(default_factory=dict)
+    parts: dict[frozenset[str], Batch] = field(default_factory=dict, repr=False)
 
     def of(self, types: frozenset[str]) -> Batch:
-        """Return the events of some types; made once for all who ask for the same."""
-        part = self._parts.get(types)
+        """Return the events of some types; made once for all who ask for the same.
+
+        Who is done with the batch clears ``parts``: they know each other, in a circle.
+        """
+        part = self.parts.get(types)
         if part is None:
             events = [event for event in self.events if event.type in types]
-            self._parts[types] = part = Batch(events, self.entities, self._parts)
+            self.parts[types] = part = Batch(events, self.entities, self.parts)
         return part
 
     @cached_property

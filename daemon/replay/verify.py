@@ -223,7 +223,10 @@ def _compare(copy: apsw.Connection, table: str, position: int) -> Iterator[Findi
     """Yield how a table differs from the replay's: rows too many, and rows that are missing."""
     name, _, condition = table.partition(" WHERE ")
     key, columns = _columns(copy, name)
-    same = " AND ".join(f'there."{column}" IS here."{column}"' for column in columns)
+    # A full-text table finds a rowid by "=" only; the key is never NULL.
+    same = " AND ".join(
+        f'there."{column}" {"=" if column in key else "IS"} here."{column}"' for column in columns
+    )
     shown_key = ", ".join(f'here."{column}"' for column in key)
     for one, other, what in (("main", "replay", "are not"), ("replay", "main", "are only")):
         sql = (

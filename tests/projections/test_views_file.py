@@ -160,6 +160,18 @@ def test_a_damaged_page_is_rebuilt(path: Path, feed: MemoryFeed, table: str) -> 
     assert path.with_name("views.db.damaged").exists()
 
 
+def test_damage_found_while_opening_is_not_fatal(path: Path, feed: MemoryFeed) -> None:
+    """A file that cannot even take the tables of a new version is moved away at once."""
+    damage(path, "sqlite_sequence")
+    runner = ProjectionRunner(path, feed, [WordCounts(version=2)])
+    try:
+        assert path.with_name("views.db.damaged").exists()
+        runner.catch_up()
+    finally:
+        runner.close()
+    assert rows(path, "words") == [("a", 2, 1, None), ("b", 1, 2, None)]
+
+
 def test_damage_that_a_reader_finds_is_rebuilt(path: Path, feed: MemoryFeed) -> None:
     """The runner takes a reader's word that the file is damaged."""
     change(path, "UPDATE words SET count = 7")
