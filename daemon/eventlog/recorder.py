@@ -120,8 +120,9 @@ class ApswRecorder(Recorder):
         """Change the database in the log's next transaction, and return after its commit.
 
         The function runs on the writer's thread and keeps everybody else waiting: it must be
-        short. What it raises is raised here, and undoes what it did; what it returns is dropped,
-        because a cursor must not leave that thread.
+        short. It may run twice, the first time undone, so it should do nothing else. What it
+        raises is raised here, and undoes what it did; what it returns is dropped, because a
+        cursor must not leave that thread.
         """
 
         def run(transaction: Transaction) -> None:

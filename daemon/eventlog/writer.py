@@ -30,6 +30,7 @@ from daemon.eventlog.requests import (
 from daemon.eventlog.statements import SQL
 from daemon.eventlog.transaction import Known, Transaction
 from domain.errors import ChronicledError, NotReady, QueueFull, StorageFailed, VersionConflict
+from domain.events import NewEvent
 
 PROBE_SECONDS: Final = 1.0
 """How often a log whose disk failed is tried again while nobody writes."""
@@ -64,9 +65,16 @@ def _weight(request: Request) -> tuple[int, int]:
     """Return the events and bytes a request holds in the queue."""
     if isinstance(request, Work):
         return request.events, request.size + _OVERHEAD_BYTES
-    size = sum(len(event.data) + _OVERHEAD_BYTES for event in request.events)
+    size = sum(_event_bytes(event) for event in request.events)
     size += sum(len(letter.raw) + _OVERHEAD_BYTES for letter in request.dead_letters)
     return max(len(request.events) + len(request.dead_letters), 1), size
+
+
+def _event_bytes(event: NewEvent) -> int:
+    size = len(event.data) + len(event.subject) + len(event.source) + len(event.id)
+    if event.extensions:
+        size += sum(len(str(value)) for value in event.extensions.values())
+    return size + _OVERHEAD_BYTES
 
 
 class Writer:
@@ -95,7 +103,8 @@ class Writer:
         self._checkpoint_pages = CHECKPOINT_PAGES
         self._queue: deque[_Waiting] = deque()
         self._queued = (0, 0)
-        self._lock = threading.Lock()
+        # Reentrant: the garbage collector may end a subscription on a thread that is in here.
+        self._lock = threading.RLock()
         self._room = threading.Condition(self._lock)
         self._closed = False
         connection.set_wal_hook(self._committed)

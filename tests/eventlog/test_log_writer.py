@@ -70,7 +70,7 @@ def test_poison_that_nobody_foresaw_fails_alone(log) -> None:
     """A request that the database or Python cannot take fails; its neighbours do not."""
     poison = [
         [replace(event(2), source="\ud800")],
-        [replace(event(3), id=7)],
+        [replace(event(3), class_version="one")],
         [event(4, time=2**70)],
         [event(5), replace(event(6), data="text, not bytes")],
     ]
@@ -179,6 +179,15 @@ def test_dead_letters_count_in_the_queue(opened) -> None:
     submit(log, [event(1)])
     with pytest.raises(QueueFull):
         submit(log, Append([], [DeadLetter("f", b"x" * 10_000, "r", "d", "o")]))
+
+
+def test_long_attributes_count_in_the_queue(opened) -> None:
+    """An event weighs what it holds, wherever it holds it."""
+    log = opened(bounds=WriterBounds(queue_bytes=10_000))
+    submit(log, [event(1)])
+    for heavy in (event(2, "j" * 10_000), event(2, extensions={"note": "x" * 10_000})):
+        with pytest.raises(QueueFull):
+            submit(log, [heavy])
 
 
 def test_a_request_over_the_bound_is_taken_when_nothing_waits(opened) -> None:
