@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -161,7 +162,7 @@ def killed_under_load_loses_nothing() -> None:
         producer.start()
     assert enough.wait(30)
     before = len(acknowledged)
-    systemctl("kill", "--signal=KILL", "chronicled")
+    os.kill(int(show("MainPID")), signal.SIGKILL)
     wait_until(lambda: len(acknowledged) > before + 200, "more events after the restart", 30)
     end.set()
     for producer in producers:
