@@ -239,6 +239,7 @@ class Writer:
         return group
 
     def _commit(self, requests: Sequence[Request], now: int) -> list[Outcome]:
+        changes = self._connection.total_changes()
         try:
             self._roll_back()
             self._connection.execute("BEGIN IMMEDIATE")
@@ -254,7 +255,9 @@ class Writer:
             return self._failed(requests, now, error)
         transaction.committed()
         self._seen_version = self._connection.data_version()
-        self._set_health(now, None)
+        if self._connection.total_changes() != changes:
+            # A commit that wrote nothing says nothing about the disk.
+            self._set_health(now, None)
         return outcomes
 
     def _one(self, transaction: Transaction, request: Request) -> Outcome:

@@ -94,6 +94,19 @@ def test_health_recovers_by_itself(log, disk, clock, fault) -> None:
     assert (log.health.ok, log.health.code, log.health.since) == (True, "", clock.now)
 
 
+def test_a_sign_of_life_says_nothing_about_the_disk(log, disk) -> None:
+    """What a ping and a repeat commit is nothing: only a write shows that the disk is back."""
+    disk.fail("write", "-wal", no_room)
+    drive(log, [event(4)])
+    pinged: list[bool] = []
+    log.ping(lambda: pinged.append(True))
+    drive(log, events(1, 3))
+    assert (pinged, log.health.ok) == ([True], False)
+    disk.heal()
+    drive(log, [event(4)])
+    assert log.health.ok
+
+
 def test_a_running_log_goes_on_when_the_disk_does(log, disk) -> None:
     """Callers get the error while the disk is full, and receipts again some time after."""
     log.start()
