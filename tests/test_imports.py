@@ -17,6 +17,7 @@ PARTS = ("EventLog.open", "ProjectionRunner", "Views", "create_app")
 BOOTSTRAP = {
     "daemon/service.py": "the running daemon",
     "daemon/cli/directory.py": "the same parts for a command on a directory without a daemon",
+    "daemon/replay/verify.py": "projections on a temporary file, to compare with the live ones",
 }
 """The only modules that may call them, and what they put together."""
 

@@ -104,9 +104,8 @@ def test_make_help_lists_every_target(repository: Path) -> None:
     makefile = (repository / "Makefile").read_text()
     phony = re.search(r"\.PHONY: (.*)", makefile)
     assert phony
-    run = subprocess.run(
-        ["make", "help"], cwd=repository, capture_output=True, text=True, check=True
-    )
+    command = ["make", "--no-print-directory", "help"]
+    run = subprocess.run(command, cwd=repository, capture_output=True, text=True, check=True)
     assert {line.split()[1] for line in run.stdout.splitlines()} == set(phony[1].split())
 
 
