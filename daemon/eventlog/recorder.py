@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import json
 import weakref
+from abc import ABC
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -140,23 +141,29 @@ class ApswRecorder(Recorder):
         with library_errors():
             return self.datastore.log.work(work)
 
-    def _name(self, originator_id: UUID | str) -> str:
-        return originator_id.hex if isinstance(originator_id, UUID) else originator_id
 
-    def _select(
+class ApswVersionsRecorder(ApswRecorder, AggregateRecorder, ABC):
+    """What is recorded of originators version by version: events, and snapshots."""
+
+    _statement: ClassVar[str]
+
+    def __init__(self, datastore: ApswDatastore) -> None:
+        super().__init__(datastore)
+        self._place: tuple[str, ...] = (datastore.application,)
+
+    def select_events(
         self,
-        statement: str,
-        place: Sequence[str],
         originator_id: UUID | str,
         *,
-        gt: int | None,
-        lte: int | None,
-        desc: bool,
-        limit: int | None,
-    ) -> list[StoredEvent]:
-        sql = f"{SQL[statement]}{' DESC' if desc else ''} LIMIT ?"
+        gt: int | None = None,
+        lte: int | None = None,
+        desc: bool = False,
+        limit: int | None = None,
+    ) -> Sequence[StoredEvent]:
+        """Return what is recorded of one originator, by version."""
+        sql = f"{SQL[self._statement]}{' DESC' if desc else ''} LIMIT ?"
         lowest, highest = _LOWEST if gt is None else gt, _HIGHEST if lte is None else lte
-        parameters = (*place, self._name(originator_id), lowest, highest)
+        parameters = (*self._place, _name(originator_id), lowest, highest)
         with self.reading() as db:
             rows: list[Any] = db.execute(
                 sql, (*parameters, -1 if limit is None else limit)
@@ -164,8 +171,10 @@ class ApswRecorder(Recorder):
         return [StoredEvent(originator_id, *row) for row in rows]
 
 
-class ApswAggregateRecorder(ApswRecorder, AggregateRecorder):
+class ApswAggregateRecorder(ApswVersionsRecorder):
     """Records events in the log without telling their positions."""
+
+    _statement = "select_events"
 
     def insert_events(
         self, stored_events: Sequence[StoredEvent], **kwargs: Any
@@ -189,7 +198,7 @@ class ApswAggregateRecorder(ApswRecorder, AggregateRecorder):
             return []
         application = self.datastore.application
         rows = [
-            Stored(self._name(event.originator_id), event.originator_version, event.topic,
+            Stored(_name(event.originator_id), event.originator_version, event.topic,
                    event.state)
             for event in stored_events
         ]  # fmt: skip
@@ -204,24 +213,11 @@ class ApswAggregateRecorder(ApswRecorder, AggregateRecorder):
         )
         return positions
 
-    def select_events(
-        self,
-        originator_id: UUID | str,
-        *,
-        gt: int | None = None,
-        lte: int | None = None,
-        desc: bool = False,
-        limit: int | None = None,
-    ) -> Sequence[StoredEvent]:
-        """Return the events of one originator."""
-        place = (self.datastore.application,)
-        return self._select(
-            "select_events", place, originator_id, gt=gt, lte=lte, desc=desc, limit=limit
-        )
 
-
-class ApswSnapshotRecorder(ApswRecorder, AggregateRecorder):
+class ApswSnapshotRecorder(ApswVersionsRecorder):
     """Records snapshots, or what else is derived, in a table outside the chain."""
+
+    _statement = "select_snapshots"
 
     def __init__(self, datastore: ApswDatastore, purpose: str = "snapshots") -> None:
         super().__init__(datastore)
@@ -239,26 +235,12 @@ class ApswSnapshotRecorder(ApswRecorder, AggregateRecorder):
 
         """
         rows = [
-            (*self._place, self._name(event.originator_id), event.originator_version, event.topic,
+            (*self._place, _name(event.originator_id), event.originator_version, event.topic,
              event.state)
             for event in stored_events
         ]  # fmt: skip
         self.work(lambda db: db.executemany(SQL["insert_snapshot"], rows))
         return None
-
-    def select_events(
-        self,
-        originator_id: UUID | str,
-        *,
-        gt: int | None = None,
-        lte: int | None = None,
-        desc: bool = False,
-        limit: int | None = None,
-    ) -> Sequence[StoredEvent]:
-        """Return the snapshots of one originator."""
-        return self._select(
-            "select_snapshots", self._place, originator_id, gt=gt, lte=lte, desc=desc, limit=limit
-        )
 
 
 class ApswApplicationRecorder(ApswAggregateRecorder, ApplicationRecorder):
@@ -384,6 +366,10 @@ class ApswTrackingRecorder(ApswRecorder, TrackingRecorder):
 
 class ApswProcessRecorder(ApswTrackingRecorder, ApswApplicationRecorder, ProcessRecorder):
     """Records events together with the tracking of what they came from."""
+
+
+def _name(originator_id: UUID | str) -> str:
+    return originator_id.hex if isinstance(originator_id, UUID) else originator_id
 
 
 def track(db: apsw.Connection, application: str, tracking: Tracking) -> None:
