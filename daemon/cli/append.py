@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 from uuid import uuid4
 
 import typer
@@ -15,11 +15,14 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 
 from daemon.cli.delivery import Delivery, Link, Totals
+from daemon.cli.failures import CommandError
 from daemon.cli.lines import LINE_BYTES_MAX, LineChunks, StopRequest
 from daemon.cli.output import notice, print_json_lines, print_line
 from daemon.cli.session import Session, with_session
 
-STDIN = "-"
+STDIN: Final = "-"
+
+_NAME_MAX: Final = 1000
 
 FilesArgument = Annotated[
     list[str] | None,
@@ -85,13 +88,14 @@ def _follow_name(name: str) -> str:
     """Return a name for this reading of a file or pipe that no other reading has."""
     if name == STDIN:
         return f"pipe:{uuid4().hex}"
-    return f"file:{Path(name).absolute()}#{uuid4().hex}"
+    path = os.fsencode(Path(name).absolute()).decode(errors="replace")
+    return f"file:{path[-_NAME_MAX:]}#{uuid4().hex}"
 
 
 def _feed(
     name: str, delivery: Delivery, stop: StopRequest, on_progress: Callable[[int], None]
 ) -> None:
-    descriptor = sys.stdin.fileno() if name == STDIN else os.open(name, os.O_RDONLY | os.O_CLOEXEC)
+    descriptor = _standard_input() if name == STDIN else os.open(name, os.O_RDONLY | os.O_CLOEXEC)
     try:
         chunks = LineChunks(descriptor, stop)
         for chunk in chunks:
@@ -104,6 +108,13 @@ def _feed(
         notice(f"{name}: {chunks.cut_lines} lines over {LINE_BYTES_MAX} bytes were cut there.")
     if chunks.unfinished:
         notice(f"{name}: stopped within a line; its start was not sent.")
+
+
+def _standard_input() -> int:
+    # Where it was closed at the start, its number is by now that of something else.
+    if sys.stdin is None:
+        raise CommandError("The input cannot be read", "the standard input is closed")
+    return sys.stdin.fileno()
 
 
 @contextmanager

@@ -118,6 +118,8 @@ class Connection:
                 f"{self.place}: {error or type(error).__name__}",
                 hint="Check that it runs and that the address is right.",
             ) from error
+        except UnicodeEncodeError as error:
+            raise CommandError("Not text", f"{error.object!r} is not UTF-8") from error
 
 
 def _parse_events(lines: Iterator[str]) -> Iterator[ServerSentEvent]:
@@ -197,9 +199,9 @@ def _way_to(running: Running) -> Connection | None:
 
 def job_path(job: str) -> str:
     """Return the path of a job; its id may hold any character."""
-    return f"/api/jobs/{quote(job, safe='')}"
+    return f"/api/jobs/{quote(job, safe='', errors='surrogateescape')}"
 
 
 def alert_path(alert: str) -> str:
     """Return the path of an alert; its id may hold any character."""
-    return f"/api/alerts/{quote(alert, safe='')}"
+    return f"/api/alerts/{quote(alert, safe='', errors='surrogateescape')}"

@@ -26,7 +26,8 @@ RETRY_SECONDS_MAX: Final = 5.0
 LINE_BYTES_MIN: Final = 1024
 """A line is not cut below this to make it acceptable; a daemon that refuses it refuses all."""
 
-_TRY_AGAIN: Final = frozenset({503, 507})
+_NOT_READY: Final = 503
+_TRY_AGAIN: Final = frozenset({_NOT_READY, 507})
 _TOO_LARGE: Final = 413
 
 _HINT: Final = "Start it (`chronicled serve`), or give --wait to wait for it."
@@ -135,11 +136,8 @@ class Link:
             self._connection = None
 
     def open(self, *, wait: bool) -> None:
-        """Reach the daemon; where none answers, fail, or ``wait`` for it."""
-        if wait:
-            self._until_answered(self._read_head, "nothing was read")
-        else:
-            self._read_head()
+        """Reach the daemon; where none runs, fail, or ``wait`` for it."""
+        self._until_answered(self._read_head, "nothing was read", absent_is_fatal=not wait)
 
     def _read_head(self) -> None:
         answer = self._reach().get("/api/events", {"limit": 1, "order": "desc"})
@@ -167,14 +165,19 @@ class Link:
         self._head = answer["as_of"]
         return Answer(receipts, appended, answer["dead_letters"], repeated=attempts > 1)
 
-    def _until_answered(self, attempt: Callable[[], Any], when_stopped: str) -> Any:
+    def _until_answered(
+        self, attempt: Callable[[], Any], when_stopped: str, *, absent_is_fatal: bool = False
+    ) -> Any:
         delay = RETRY_SECONDS_MIN
         while True:
             try:
                 result = attempt()
             except CommandError as error:
-                if not isinstance(error, UnreachableError) and error.status not in _TRY_AGAIN:
+                away = isinstance(error, UnreachableError) and not absent_is_fatal
+                if not away and error.status not in _TRY_AGAIN:
                     raise
+                # What is only not ready may be gone for a moment before it is.
+                absent_is_fatal = False
                 self.close()
                 self._tell_away(error)
             else:
@@ -189,7 +192,8 @@ class Link:
             try:
                 self._connection = self._target.connect(wait_seconds=0)
             except DirectoryLocked as error:
-                raise UnreachableError("The daemon is starting", error.detail) from error
+                title = "The daemon is not ready"
+                raise CommandError(title, error.detail, status=_NOT_READY) from error
         if self._connection is None:
             raise UnreachableError("No daemon", f"none runs on {self._target}", hint=_HINT)
         return self._connection

@@ -46,7 +46,8 @@ def demo(
     ] = Path(".demo"),
 ) -> None:
     """Start a daemon, feed it a day of sample files, and show what it knows then."""
-    signal.signal(signal.SIGTERM, _end)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _end)
     _make_afresh(data)
     with _daemon(data) as process:
         target = Target(data / "data")
@@ -64,8 +65,9 @@ def demo(
                 process.wait()
 
 
-def _end(_number: int, _frame: object) -> None:
-    raise SystemExit(128 + signal.SIGTERM)
+def _end(number: int, _frame: object) -> None:
+    """End by an exception, so that the daemon is ended too."""
+    raise SystemExit(128 + number)
 
 
 def _make_afresh(directory: Path) -> None:
@@ -95,7 +97,11 @@ def _daemon(directory: Path) -> Iterator[subprocess.Popen[bytes]]:
         yield process
     finally:
         process.terminate()
-        process.wait(STOP_SECONDS)
+        try:
+            process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 def _free_address() -> str:

@@ -50,6 +50,14 @@ class CommandError(Exception):
         )
 
     @classmethod
+    def of_system(cls, error: OSError) -> Self:
+        """Return the failure that the operating system's refusal means."""
+        denied = isinstance(error, PermissionError)
+        hint = "Run it as the daemon's user, or ask the daemon by --socket or --url."
+        place = error.filename or "the system gave no place"
+        return cls(error.strerror or str(error), str(place), hint=hint if denied else "")
+
+    @classmethod
     def of_answer(cls, response: httpx.Response) -> Self:
         """Return the failure that an HTTP answer tells: problem details, or whatever it says."""
         try:

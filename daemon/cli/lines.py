@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from types import FrameType, TracebackType
 from typing import Final, Self
 
+from daemon.cli.failures import CommandError
+
 CHUNK_LINES: Final = 2_000
 """Most lines in one chunk. One line may become four events, and a request holds 10,000."""
 
@@ -144,10 +146,13 @@ class LineChunks:
     def _read(self) -> bytes | None:
         """Return what there is (nothing = the end), None when nothing comes for now."""
         watched = [self._descriptor, self._stop.descriptor]
-        ready, _, _ = select.select(watched, [], [], IDLE_SECONDS if self._lines else None)
-        if self._descriptor not in ready:
-            return None
-        return os.read(self._descriptor, _READ_BYTES)
+        try:
+            ready, _, _ = select.select(watched, [], [], IDLE_SECONDS if self._lines else None)
+            if self._descriptor not in ready:
+                return None
+            return os.read(self._descriptor, _READ_BYTES)
+        except OSError as error:
+            raise CommandError("The input cannot be read", str(error)) from error
 
     def _split(self, piece: bytes) -> None:
         first, *others = piece.split(b"\n")

@@ -97,6 +97,8 @@ def run() -> None:
         failure = CommandError.of_error(error)
     except CommandError as error:
         failure = error
+    except OSError as error:
+        failure = CommandError.of_system(error)
     else:
         return
     failure.show()

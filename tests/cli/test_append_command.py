@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from commands import chronicled, documents, event, lines, start
+from commands import PROGRAM, chronicled, documents, environment, event, lines, start
 from daemon_process import DaemonProcess
 from proxies import LosingProxy
 from waiting import wait_until
+
+from daemon.lock import DataDirectory
 
 Daemons = Callable[..., DaemonProcess]
 
@@ -253,6 +256,31 @@ def test_a_stop_while_the_daemon_is_away_says_what_is_not_recorded(daemons: Daem
     assert process.returncode == 1
     assert out == "appended 1, duplicates 0, dead letters 0\n"
     assert "nothing after line 1 was recorded" in err
+
+
+def test_a_daemon_that_is_starting_is_waited_for(daemons: Daemons, tmp_path: Path) -> None:
+    """Who holds the directory and takes no requests yet is not absent."""
+    daemon = daemons()
+    daemon.data.mkdir()
+    with DataDirectory.acquire(daemon.data):
+        process = start("append", "--data", daemon.data)
+        process.stdin.write(lines(event(1)))
+        process.stdin.flush()
+        assert "not ready" in process.stderr.readline()
+    daemon.start()
+    out, _ = process.communicate()
+    assert (process.returncode, out) == (0, "appended 1, duplicates 0, dead letters 0\n")
+
+
+def test_a_closed_input_is_an_error(daemon: DaemonProcess) -> None:
+    """Without a standard input there is nothing to read, and that is said."""
+    command = f"'{PROGRAM[0]}' -m daemon append --data '{daemon.data}' <&-"
+    done = subprocess.run(
+        ["bash", "-c", command], env=environment(), capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert "Error: The input cannot be read" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_an_unknown_format_ends_it_with_the_nearest(daemon: DaemonProcess) -> None:

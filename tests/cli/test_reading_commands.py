@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -247,6 +248,26 @@ def test_a_daemon_that_does_not_answer_is_told(tmp_path: Path) -> None:
     assert str(tmp_path / "none") in by_socket
     nonsense = chronicled("jobs", "list", "--url", "nonsense", code=1).stderr
     assert nonsense.startswith("Error: ")
+
+
+def test_text_that_is_not_utf_8_is_an_error_not_a_crash(told: DaemonProcess) -> None:
+    """Bytes of another encoding on the command line find nothing, or are refused."""
+    odd = os.fsdecode(b"caf\xe9")
+    assert "Not found" in chronicled("jobs", "show", odd, "--data", told.data, code=1).stderr
+    assert "Not text" in chronicled(
+        "jobs", "list", "--name", odd, "--data", told.data, code=1
+    ).stderr  # fmt: skip
+
+
+def test_a_directory_out_of_reach_is_told(tmp_path: Path) -> None:
+    """What the system refuses is one clear error."""
+    (tmp_path / "file").write_text("")
+    for command in ("jobs list", "append"):
+        done = chronicled(*command.split(), "--data", tmp_path / "file" / "below", code=1)
+        assert done.stderr.startswith("Error: ")
+    (tmp_path / "loop").symlink_to("loop")
+    done = chronicled("jobs", "list", "--data", tmp_path / "loop", code=1)
+    assert str(tmp_path / "loop") in done.stderr
 
 
 def test_a_closed_pipe_is_no_error_message(told: DaemonProcess) -> None:
