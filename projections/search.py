@@ -70,7 +70,7 @@ class SearchFold:
 
     def apply(self, batch: Batch) -> None:
         """Fold the events of each job and write its words where they changed."""
-        jobs, words = [], []
+        jobs, words, wordless = [], [], []
         states: dict[int, JobState] = {}
         for job, state, events in self._states.before(batch):
             telling = [_narrowed(event) for event in events if _tells(event)]
@@ -85,10 +85,16 @@ class SearchFold:
             hidden = _text(after.error) if now[1] is None else None
             clock = orjson.dumps(after.clock).decode()
             jobs.append((after.status, after.status_time, hidden, clock, job))
-            if now != shown:
+            if now == shown:
+                continue
+            if any(text is not None for text in now):
                 words.append((*now, job))
+            else:
+                # As if it never had any: the rows must not tell where a batch ended.
+                wordless.append((job,))
         self._db.executemany(self._sql["write_job"], jobs)
         self._db.executemany(self._sql["write_words"], words)
+        self._db.executemany(self._sql["delete_words"], wordless)
         self._states.keep(states, batch)
 
 

@@ -27,3 +27,6 @@ ON CONFLICT (job) DO UPDATE SET
 
 -- name: write_words
 INSERT OR REPLACE INTO ${g}search (name, error, message, rowid) VALUES (?, ?, ?, ?);
+
+-- name: delete_words
+DELETE FROM ${g}search WHERE rowid = ?;

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import apsw
 import pytest
-from feeds import MemoryFeed, everything, plans, views_of
+from feeds import MemoryFeed, built, dump, everything, plans, views_of
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -102,6 +102,18 @@ def test_an_error_that_a_job_got_over_is_not_found(tmp_path: Path, feed: MemoryF
     feed.add("job.failed", "three")
     with views_of(tmp_path, feed) as views:
         assert found(views, "connectionrefused") == ["three"]
+
+
+def test_a_job_that_got_over_its_only_words_has_no_row(tmp_path: Path) -> None:
+    """An error that came in one batch and was got over in the next leaves what one batch leaves."""
+    live, rebuilt = tmp_path / "live.db", tmp_path / "rebuilt.db"
+    feed = MemoryFeed()
+    feed.add("job.failed", "one", {"error": {"class": "ConnectionRefused"}})
+    built(live, feed)
+    feed.add("job.succeeded", "one")
+    built(live, feed)
+    built(rebuilt, feed)
+    assert dump(live)["search"] == dump(rebuilt)["search"] == []
 
 
 def test_words_are_written_only_when_they_changed(tmp_path: Path, feed: MemoryFeed) -> None:
