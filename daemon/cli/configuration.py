@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from daemon.cli.output import column, notice, print_json, print_line, print_list
+from daemon.cli.session import JsonOption
 from daemon.config import Config, load
 
 app = typer.Typer(help="The configuration: show it, check it.", no_args_is_help=True)
@@ -24,7 +25,6 @@ DataOption = Annotated[
     Path | None,
     typer.Option("--data", metavar="DIR", help="Data directory; else $STATE_DIRECTORY or ./data."),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
 
 COLUMNS = (
     column("setting", "key", whole=True),

@@ -18,7 +18,15 @@ from daemon.cli.listing import (
     read_list,
     show_list,
 )
-from daemon.cli.output import Column, column, notice, plain, print_json_lines, print_line
+from daemon.cli.output import (
+    Column,
+    column,
+    notice,
+    on_terminal,
+    plain,
+    print_json_lines,
+    print_line,
+)
 from daemon.cli.session import Session, with_session
 
 app = typer.Typer(help="Events: list what is in the log, follow what comes.", no_args_is_help=True)
@@ -91,7 +99,8 @@ def tail(
         if session.as_json:
             print_json_lines([event])
         else:
-            print_line("  ".join(plain(each.value(event)) for each in LIST_COLUMNS))
+            values = [plain(each.value(event)) for each in LIST_COLUMNS]
+            print_line(("  " if on_terminal() else "\t").join(values))
         if shown == limit:
             return
 

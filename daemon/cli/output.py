@@ -104,8 +104,8 @@ def on_terminal() -> bool:
 
 
 def print_line(text: str = "") -> None:
-    """Print one line on the standard output."""
-    print(text)
+    """Print one line on the standard output, and pass it on at once."""
+    print(text, flush=True)
 
 
 def notice(text: str) -> None:

@@ -1,4 +1,4 @@
-"""A way to a daemon that loses answers: the request arrives, its answer does not."""
+"""A bad way to a daemon: answers get lost, or something in between refuses."""
 
 from __future__ import annotations
 
@@ -11,17 +11,26 @@ from typing import Self
 LINGER_RESET = b"\x01\x00\x00\x00\x00\x00\x00\x00"
 
 
-class LosingProxy:
-    """Passes TCP connections on to a daemon; ``loses(n)`` says whether answer n gets lost.
+class BadWay:
+    """Passes TCP connections on to a daemon.
 
-    A lost answer is read from the daemon and thrown away, then the client's connection is reset.
+    ``loses(n)`` says whether answer n gets lost: it is read from the daemon and thrown away, and
+    the client's connection is reset. ``refuses(n)`` gives the status of a refusal that is answered
+    in place of the daemon, which then does not see the request; 0 lets it pass.
     """
 
-    def __init__(self, port: int, loses: Callable[[int], bool]) -> None:
+    def __init__(
+        self,
+        port: int,
+        *,
+        loses: Callable[[int], bool] = lambda _: False,
+        refuses: Callable[[int], int] = lambda _: 0,
+    ) -> None:
         self._port = port
         self._loses = loses
+        self._refuses = refuses
         self._answers = 0
-        self.lost = 0
+        self.lost = self.refused = 0
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
         self._thread = threading.Thread(target=self._accept, daemon=True)
@@ -46,9 +55,13 @@ class LosingProxy:
     def _serve(self, client: socket.socket, daemon: socket.socket) -> None:
         with suppress(ConnectionError):
             while request := _message(client):
+                self._answers += 1
+                if status := self._refuses(self._answers):
+                    self.refused += 1
+                    client.sendall(b"HTTP/1.1 %d no\r\ncontent-length: 0\r\n\r\n" % status)
+                    continue
                 daemon.sendall(request)
                 answer = _message(daemon)
-                self._answers += 1
                 if self._loses(self._answers):
                     self.lost += 1
                     client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_RESET)

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from commands import PROGRAM, chronicled, documents, environment, event, lines, start
 from daemon_process import DaemonProcess
-from proxies import LosingProxy
+from proxies import BadWay
 from waiting import wait_until
 
 from daemon.lock import DataDirectory
@@ -189,13 +189,27 @@ def test_a_lost_answer_changes_neither_the_log_nor_the_totals(daemon: DaemonProc
     count = 9_000
     port = int(daemon.url.rpartition(":")[2])
     texts = [lines(event(n)) + ("nonsense\n" if n % 1000 == 0 else "") for n in range(1, count + 1)]
-    with LosingProxy(port, lambda number: number % 3 == 0) as proxy:
+    with BadWay(port, loses=lambda number: number % 3 == 0) as proxy:
         done = chronicled("append", "--url", proxy.url, text="".join(texts))
         assert proxy.lost >= 2
     assert done.stdout == f"appended {count}, duplicates 0, dead letters 9\n"
     assert [each["id"] for each in all_events(daemon)] == [str(n) for n in range(1, count + 1)]
     (letter,) = dead_letters(daemon)
     assert letter["count"] == 9
+
+
+def test_a_full_queue_and_a_full_disk_are_waited_out(daemon: DaemonProcess) -> None:
+    """503 and 507 mean later: the same lines are sent again, and each is recorded once."""
+    port = int(daemon.url.rpartition(":")[2])
+    refusals = {2: 507, 3: 503, 5: 507}
+    with BadWay(port, refuses=lambda number: refusals.get(number, 0)) as way:
+        done = chronicled(
+            "append", "--url", way.url, text=lines(*(event(n) for n in range(1, 4001)))
+        )
+        assert way.refused == len(refusals)
+    assert done.stdout == "appended 4000, duplicates 0, dead letters 0\n"
+    assert done.stderr.count("The daemon is back.") == 2
+    assert head(daemon) == 4000
 
 
 def test_a_daemon_that_stops_and_moves_is_found_again(daemons: Daemons) -> None:

@@ -175,12 +175,12 @@ def test_a_tail_prints_what_is_there_and_what_comes(told: DaemonProcess) -> None
 
 def test_a_tail_goes_on_across_a_restart(told: DaemonProcess) -> None:
     """A daemon that is killed and comes back continues the tail without loss or repeat."""
-    process = start("events", "tail", "--json", "--after", "5", "--data", told.data)
-    assert json.loads(process.stdout.readline())["position"] == 6
+    process = start("events", "tail", "--after", "5", "--data", told.data)
+    assert process.stdout.readline().startswith("6\t")
     told.kill()
     told.start()
     chronicled("append", "--data", told.data, text=lines(event(7)))
-    assert json.loads(process.stdout.readline())["position"] == 7
+    assert process.stdout.readline().startswith("7\t")
     process.terminate()
     process.communicate()
 
