@@ -31,7 +31,7 @@ from projections.store import Generation, Store, open_store, statuses
 BATCH_EVENTS: Final = 5_000
 """How many events one transaction of the live tables takes, at the most."""
 BUILD_EVENTS: Final = 20_000
-"""The same for builds: larger, because rows that change often are then written once."""
+"""The same while everything is being built: rows that change often are then written once."""
 
 READ_EVENTS: Final = 1_000
 """How many events are read from the log at once."""
@@ -310,7 +310,8 @@ class ProjectionRunner:
         self, store: Store, lane: list[_Member], after: int, following: int | None
     ) -> bool:
         """Apply the next page to the members of a lane, in one transaction."""
-        live = any(member.generation.live for member in lane)
+        # A build beside live tables takes small steps, so that they do not fall behind.
+        live = any(member.active and member.generation.live for member in self._members)
         limit = self._batch_events if live else self._build_events
         if following is not None:
             limit = min(limit, following - after)

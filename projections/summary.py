@@ -20,7 +20,7 @@ from domain.alert import AlertState, AlertStatus, advance_alert
 from domain.clock import effective_time
 from domain.events import RecordedEvent
 from domain.job import JobState, JobStatus, advance_job
-from domain.timestamps import MICROSECONDS, format_timestamp
+from domain.timestamps import EARLIEST, MICROSECONDS, format_timestamp
 from projections.alerts import Alerts
 from projections.jobs import JOB_TYPES, TRANSITION_TYPES, narrowed_job_event
 from projections.paging import check_values
@@ -242,7 +242,7 @@ def summarise(
     check_values({"since": since, "until": until, "kind": kind})
     first = -(2**62) if since is None else since // DAY
     # A range that ends at midnight does not touch the day that begins there.
-    last = 2**62 if until is None else max((until - 1) // DAY, first)
+    last = 2**62 if until is None else max((until - 1) // DAY, EARLIEST // DAY, first)
     ranged = since is not None or until is not None
     span = (DAY_SPAN, first, last) if ranged else (TOTAL_SPAN, 0, 0)
     kinds = _sums(db, "kind", span, kind)

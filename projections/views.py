@@ -36,6 +36,7 @@ QUERY_SECONDS: Final = 5.0
 _DEADLINE_STEPS: Final = 20_000
 """How many steps of SQLite's machine pass between two looks at the clock."""
 _IDLE_MAX: Final = 8
+_ALL_JOBS, _ALL_ALERTS, _ALL_FILES = JobFilter(), AlertFilter(), FileFilter()
 
 T = TypeVar("T")
 
@@ -72,7 +73,7 @@ class Views:
 
     def list_jobs(
         self,
-        wanted: JobFilter = JobFilter(),  # noqa: B008
+        wanted: JobFilter = _ALL_JOBS,
         sort: str = "-submitted",
         limit: int = LIMIT_DEFAULT,
         cursor: str | None = None,
@@ -118,7 +119,7 @@ class Views:
 
     def list_alerts(
         self,
-        wanted: AlertFilter = AlertFilter(),  # noqa: B008
+        wanted: AlertFilter = _ALL_ALERTS,
         limit: int = LIMIT_DEFAULT,
         cursor: str | None = None,
     ) -> Page:
@@ -134,7 +135,7 @@ class Views:
 
     def list_files(
         self,
-        wanted: FileFilter = FileFilter(),  # noqa: B008
+        wanted: FileFilter = _ALL_FILES,
         limit: int = LIMIT_DEFAULT,
         cursor: str | None = None,
     ) -> Page:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from domain.errors import Invalid
 from domain.job import JobStatus
+from domain.timestamps import EARLIEST
 from projections import summary
 from projections.summary import BUCKETS, percentiles, summarise
 
@@ -225,6 +226,13 @@ def test_a_summary_reads_counters_only(tmp_path: Path) -> None:
                 assert all("SEARCH summary_counters USING PRIMARY KEY" in plan for plan in found)
         finally:
             db.close()
+
+
+def test_the_first_moment_there_is_can_be_asked_for(tmp_path: Path) -> None:
+    """A range that begins or ends with the year 1 has no days, and is no error."""
+    with views_of(tmp_path, MemoryFeed()) as views:
+        assert views.summary(since=EARLIEST)["since"] == "0001-01-01"
+        assert views.summary(until=EARLIEST)["until"] == "0001-01-01"
 
 
 def test_a_time_that_cannot_be_is_invalid(tmp_path: Path) -> None:

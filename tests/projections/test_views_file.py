@@ -192,7 +192,7 @@ from feeds import MemoryFeed, WordCounts, submitted
 from projections.runner import ProjectionRunner
 feed = MemoryFeed()
 submitted(feed, [f"{n % 7}{n}" for n in range(400)])
-runner = ProjectionRunner(Path(sys.argv[2]), feed, [WordCounts()], build_events=20)
+runner = ProjectionRunner(Path(sys.argv[2]), feed, [WordCounts()], batch_events=20, build_events=20)
 if sys.argv[3] == "again":
     runner.catch_up()
     runner.request_rebuild()
@@ -200,6 +200,7 @@ print("ready", flush=True)
 while runner.step(0) is not None:
     sys.stdout.write("step\\n")
     sys.stdout.flush()
+sys.stdout.close()
 sys.stdin.read()
 """
 
