@@ -15,7 +15,7 @@ import orjson
 from domain.errors import Fault, Undecodable, UnknownType
 from domain.faults import payload_faults, raise_faults
 from domain.payloads import alert, daemon, file, job, queue, result
-from domain.payloads.base import Payload
+from domain.payloads.base import Payload, encode_payload
 from domain.suggest import did_you_mean, shorten
 
 
@@ -111,7 +111,7 @@ def validate_payload(type_: str, payload: bytes | Mapping[str, Any]) -> bytes:
     stored = b""
     if not faults:
         try:
-            stored = orjson.dumps(payload)
+            stored = encode_payload(payload)
         except TypeError as error:
             faults = [Fault(f"data cannot be stored as JSON: {error}", pointer="/data")]
     raise_faults(faults)

@@ -29,7 +29,7 @@ from domain.errors import Fault, ReservedType, TooLarge
 from domain.events import ExtensionValue, NewEvent
 from domain.faults import escape, payload_faults
 from domain.limits import Limits
-from domain.payloads.base import INTEGER_MAX
+from domain.payloads.base import INTEGER_MAX, encode_payload
 from domain.suggest import shorten
 from domain.timestamps import is_missing, parse_timestamp
 
@@ -236,7 +236,7 @@ def _encode(payload: dict[str, Any] | None, faults: list[Fault]) -> bytes:
     if payload is None:
         return b""
     try:
-        return orjson.dumps(payload)
+        return encode_payload(payload)
     except TypeError as error:
         faults.append(Fault(f"data cannot be stored as JSON: {error}", pointer="/data"))
         return b""

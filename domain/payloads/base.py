@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, Final, TypeAlias
 
+import orjson
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from domain.timestamps import parse_timestamp
@@ -11,10 +12,26 @@ from domain.timestamps import parse_timestamp
 INTEGER_MAX: Final = 2**63 - 1
 """The greatest integer that SQLite, and so the log, holds."""
 
+_LEVELS_AROUND: Final = 8
+"""How many levels of JSON may be around a payload, or a part of it, in an answer."""
+
 
 def example(**fields: Any) -> ConfigDict:
     """Return a model configuration that carries one example of the payload."""
     return ConfigDict(json_schema_extra={"examples": [fields]})
+
+
+def encode_payload(payload: object) -> bytes:
+    """Return the JSON bytes of a payload, as they are stored.
+
+    What is nested so deeply that it could be written alone, but not within an answer that shows
+    it, is not taken either: one such job would be in the way of every list it is in.
+
+    Raises:
+        TypeError: it cannot be written as JSON.
+
+    """
+    return orjson.dumps([[[[[[[[payload]]]]]]]])[_LEVELS_AROUND:-_LEVELS_AROUND]
 
 
 def _check_timestamp(text: str) -> str:

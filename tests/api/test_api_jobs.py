@@ -79,6 +79,23 @@ def test_slashes_may_stand_as_they_are(server: ApiServer) -> None:
         assert nested["items"][0]["position"] == 2
 
 
+def test_a_deeply_nested_job_is_shown_or_refused(server: ApiServer) -> None:
+    """However deep the data of a job: what is recorded can be shown, alone and in lists."""
+    with server.client() as client:
+        recorded = 0
+        for depth in range(235, 256):
+            nested: list[object] = []
+            for _ in range(depth):
+                nested = [nested]
+            sent = event("job.submitted", f"deep-{depth}", {"params": {"of": nested}})
+            answer = client.post("/api/events", json=sent)
+            assert answer.status_code in (201, 422)
+            recorded += answer.status_code == 201
+            wait = {"wait_for": client.get("/api/events").json()["as_of"]}
+            assert len(client.get("/api/jobs", params=wait).json()["items"]) == recorded
+        assert recorded > 0
+
+
 @pytest.fixture
 def filled(server: ApiServer) -> ApiServer:
     """Return the server after thirty jobs of three kinds and two owners."""
