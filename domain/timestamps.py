@@ -16,6 +16,9 @@ MICROSECONDS: Final = 1_000_000
 SKEW_LIMIT: Final = 5 * 60 * MICROSECONDS
 """How far a producer's clock may run ahead of ours before its time is cut (microseconds)."""
 
+EARLIEST: Final = -62_135_596_800 * MICROSECONDS
+"""The beginning of year 1 in UTC; no time is before it."""
+
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _EPOCH_UTC: Final = datetime(1970, 1, 1)  # noqa: DTZ001  Without a zone it is cheap to format.
 _MICROSECOND: Final = timedelta(microseconds=1)
@@ -43,7 +46,8 @@ def parse_timestamp(text: str) -> int:
         result += MICROSECONDS
     if result > _LAST:
         raise ValueError(f"after the year 9999 in UTC: {text[:64]!r}")
-    return result
+    # The zero time of a producer east of Greenwich lies before the year 1 in UTC.
+    return max(result, EARLIEST)
 
 
 def format_timestamp(moment: int) -> str:

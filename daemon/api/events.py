@@ -19,6 +19,7 @@ from daemon.api.sse import EventStream, frame, wait_or_heartbeat
 from daemon.eventlog.requests import EventQuery
 from domain.cloudevents import to_json
 from domain.errors import BeyondHead, InvalidCursor
+from domain.payloads.base import INTEGER_MAX
 
 STREAM_PAGE: Final = 64
 """How many events a stream reads and holds at once."""
@@ -68,9 +69,18 @@ def _query(asked: StreamParameters, **bounds: int | None) -> EventQuery:
 
 
 def _cursor_position(cursor: str) -> int:
-    if not (cursor.isascii() and cursor.isdigit() and len(cursor) < 20):
+    position = _position(cursor)
+    if position is None:
         raise InvalidCursor("The cursor is not one of this list.")
-    return int(cursor)
+    return position
+
+
+def _position(text: str) -> int | None:
+    """Return the position that a text names, None where it names none."""
+    if not (text.isascii() and text.isdigit() and len(text) < 20):
+        return None
+    position = int(text)
+    return position if position <= INTEGER_MAX else None
 
 
 async def stream_events(
@@ -97,10 +107,11 @@ def _last_event_id(request: Request) -> int | None:
     text = request.headers.get("last-event-id", "").strip()
     if not text:
         return None
-    if not (text.isascii() and text.isdigit() and len(text) < 20):
+    position = _position(text)
+    if position is None:
         fault = ParameterFault("not a position", code="invalid", parameter="Last-Event-ID")
         raise InvalidCursor("Last-Event-ID is not a position of this log.", errors=[fault])
-    return int(text)
+    return position
 
 
 async def _follow(

@@ -27,13 +27,13 @@ from daemon.api.problems import ParameterFault, invalid_parameters
 from domain.catalog import event_types, find_type
 from domain.errors import Invalid
 from domain.job import JobStatus
+from domain.payloads.base import INTEGER_MAX
 from domain.suggest import did_you_mean, shorten
 from domain.timestamps import parse_timestamp
 from projections.paging import LIMIT_DEFAULT, LIMIT_MAX
 
 TIMEOUT_SECONDS_MAX: Final = 30.0
 """Longest wait for a position (seconds)."""
-_INTEGER_MAX: Final = 2**63 - 1
 
 
 def _moment(value: object) -> int:
@@ -60,7 +60,7 @@ class Point:
 
         """
         if text.isascii() and text.isdigit():
-            return cls(position=min(int(text[:20]), _INTEGER_MAX))
+            return cls(position=min(int(text[:20]), INTEGER_MAX))
         return cls(moment=_moment(text))
 
 
@@ -103,7 +103,7 @@ AsOf = Annotated[
 ]
 """A position, or an RFC 3339 date-time."""
 
-Position = Annotated[int, Field(ge=0, le=_INTEGER_MAX)]
+Position = Annotated[int, Field(ge=0, le=INTEGER_MAX)]
 
 MemberId = Annotated[
     str,

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domain.timestamps import (
+    EARLIEST,
     format_optional,
     format_timestamp,
     is_missing,
@@ -92,6 +93,14 @@ def test_any_text_is_a_time_or_an_error(text: str) -> None:
     except ValueError:
         return
     assert isinstance(moment, int)
+    assert parse_timestamp(format_timestamp(moment)) == moment
+
+
+def test_a_time_before_the_year_1_in_utc_is_its_beginning() -> None:
+    """A zero time in an eastern offset can be written like any other time."""
+    first = parse_timestamp("0001-01-01T00:00:00Z")
+    assert parse_timestamp("0001-01-01T00:00:00+23:59") == first == EARLIEST
+    assert format_timestamp(first) == "0001-01-01T00:00:00Z"
 
 
 def test_year_one_says_nothing() -> None:
