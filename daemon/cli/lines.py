@@ -148,7 +148,8 @@ class LineChunks:
         watched = [self._descriptor, self._stop.descriptor]
         try:
             ready, _, _ = select.select(watched, [], [], IDLE_SECONDS if self._lines else None)
-            if self._descriptor not in ready:
+            # A producer that is stopped with us ends in the middle of a line: that is no line.
+            if self._descriptor not in ready or self._stop.descriptor in ready:
                 return None
             return os.read(self._descriptor, _READ_BYTES)
         except OSError as error:
