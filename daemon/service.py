@@ -121,6 +121,7 @@ class Parts:
                 directory.views_path,
                 timeout_seconds=config.server.read_timeout_seconds,
                 on_damage=runner.distrust,
+                on_missing=runner.wake,
             )
             undo.callback(views.close)
             context = Context(

@@ -221,6 +221,9 @@ class ProjectionRunner:
                 progress(done, max((each.head for each in status), default=0))
 
     def _opened(self) -> Store:
+        if self._store is not None and self._store.removed:
+            _logger.warning("%s was taken away; the views are opened again", self._path)
+            self._release()
         if self._store is None:
             self._store = open_store(self._path, self._feed, synchronous=self._synchronous)
             with self._store.transaction():

@@ -100,6 +100,15 @@ def open_store(path: Path, feed: Feed, *, synchronous: str = "NORMAL") -> Store:
         raise translate(error) from error
 
 
+def file_at(path: Path) -> tuple[int, int] | None:
+    """Return which file a path leads to now, None where there is none."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
+
+
 def put_aside(path: Path, suffix: str | None) -> None:
     """Move the file away under a suffix, over an earlier one; or remove it."""
     for part in ("", "-wal", "-shm"):
@@ -256,6 +265,12 @@ class Store:
 
     def __post_init__(self) -> None:
         self.entities = Entities(self.db)
+        self._file = file_at(self.path)
+
+    @property
+    def removed(self) -> bool:
+        """Whether somebody took the file away, or put another in its place."""
+        return file_at(self.path) != self._file
 
     def close(self) -> None:
         """Close the file; the last connection to close leaves no WAL behind."""

@@ -24,6 +24,7 @@ from projections.store import (
     DAMAGED,
     STORAGE,
     Generation,
+    file_at,
     list_generations,
     read_meta,
     statuses,
@@ -52,7 +53,8 @@ class Views:
     """Answers from ``views.db``; any number of threads may ask at once.
 
     Every method may raise `NotReady` (not built yet), `QueryTimeout` or `StorageFailed`. Answers
-    hold times as RFC 3339 text; filters take them as microseconds.
+    hold times as RFC 3339 text; filters take them as microseconds. ``log`` (log id and epoch) is
+    for who reads without a runner, which would not leave the views of another log there.
     """
 
     def __init__(
@@ -61,11 +63,15 @@ class Views:
         *,
         timeout_seconds: float = QUERY_SECONDS,
         on_damage: Callable[[], None] | None = None,
+        on_missing: Callable[[], None] | None = None,
+        log: tuple[str, int] | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.path = path
         self._timeout_seconds = timeout_seconds
         self._on_damage = on_damage
+        self._on_missing = on_missing
+        self._log = log
         self._monotonic = monotonic
         self._idle: list[_Connection] = []
         self._lock = threading.Lock()
@@ -179,6 +185,7 @@ class Views:
     def _ask(self, names: tuple[str, ...], query: Callable[[apsw.Connection], T]) -> tuple[T, int]:
         """Run a query in a read transaction; also return the least position it reads from."""
         with self._snapshot() as db:
+            self._check_log(db)
             generations = list_generations(db)
             live = {each.name: each for each in generations if each.live}
             for name in names:
@@ -196,6 +203,12 @@ class Views:
                         ) from error
                 raise
             return answer, min((live[name].position for name in names), default=0)
+
+    def _check_log(self, db: apsw.Connection) -> None:
+        if self._log is not None:
+            meta = read_meta(db)
+            if (meta.get("log_id"), meta.get("epoch")) != self._log:
+                raise NotReady("the views are of another log, or of another epoch of it")
 
     @contextmanager
     def _snapshot(self) -> Iterator[apsw.Connection]:
@@ -225,11 +238,11 @@ class Views:
             self._give_back(connection, keep)
 
     def _take(self) -> _Connection:
-        try:
-            found = self.path.stat()
-        except FileNotFoundError:
-            raise NotReady("the views are not there yet") from None
-        file = (found.st_dev, found.st_ino)
+        file = file_at(self.path)
+        if file is None:
+            if self._on_missing is not None:
+                self._on_missing()
+            raise NotReady("the views are not there yet")
         with self._lock:
             if self._closed:
                 raise NotReady("the views are closed")

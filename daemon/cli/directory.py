@@ -97,7 +97,7 @@ class DirectoryReader:
 
     def __init__(self, data: Path) -> None:
         self._log = RestingLog(require_log(data))
-        self._views = Views(data / VIEWS_FILE)
+        self._views = Views(data / VIEWS_FILE, log=(self._log.log_id, self._log.epoch))
         self._context = Context(
             log=cast("EventLog", self._log),
             views=self._views,

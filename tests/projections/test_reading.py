@@ -206,6 +206,41 @@ def test_damage_is_reported_and_not_ready(path, feed) -> None:
         runner.close()
 
 
+def test_a_missing_file_wakes_the_runner(path, feed) -> None:
+    """A reader that finds no file tells the runner, which makes it again."""
+    built(path, feed)
+    runner = ProjectionRunner(path, feed)
+    views = Views(path, on_missing=runner.wake)
+    try:
+        runner.catch_up()
+        assert views.list_jobs().as_of == 10
+        path.unlink()
+        runner.woken.clear()
+        with pytest.raises(NotReady, match="not there"):
+            views.list_jobs()
+        assert runner.woken.is_set()
+        runner.catch_up()
+        assert views.list_jobs().as_of == 10
+    finally:
+        views.close()
+        runner.close()
+
+
+def test_views_of_another_log_are_not_read(path, feed) -> None:
+    """Who knows which log it is about gets no answer from another's views."""
+    built(path, feed)
+    for log, fits in (((feed.log_id, feed.epoch), True), (("log-2", feed.epoch), False)):
+        views = Views(path, log=log)
+        try:
+            if fits:
+                assert views.list_jobs().as_of == 10
+            else:
+                with pytest.raises(NotReady, match="another log"):
+                    views.list_jobs()
+        finally:
+            views.close()
+
+
 def test_a_file_that_cannot_be_opened_is_a_storage_fault(path) -> None:
     """Something else in the place of the file is said, as unavailable."""
     path.mkdir()

@@ -139,6 +139,23 @@ def test_a_newer_schema_is_moved_away_and_said(
     assert "schema 2, this program knows 1" in caplog.text
 
 
+def test_a_file_taken_away_at_work_is_rebuilt(path: Path, feed: MemoryFeed) -> None:
+    """The runner does not go on writing into a file that nobody else can see."""
+    runner = ProjectionRunner(path, feed, [WordCounts()])
+    try:
+        runner.catch_up()
+        for part in ("", "-wal", "-shm"):
+            path.with_name(path.name + part).unlink()
+        runner.catch_up()
+        assert rows(path, "words") == WORDS
+        path.replace(path.with_name("away.db"))
+        submitted(feed, ["a9"])
+        runner.catch_up()
+        assert rows(path, "words") == [("a", 3, 1), ("b", 1, 2)]
+    finally:
+        runner.close()
+
+
 def damage(path: Path, table: str) -> None:
     """Overwrite the root page of a table with bytes that mean nothing."""
     db = apsw.Connection(str(path))
