@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -187,7 +188,10 @@ def fold_job(state: JobState | None, events: Iterable[RecordedEvent]) -> JobStat
 
     What was folded already (up to ``last_position``) is skipped, so a repeat changes nothing.
     """
-    folded = None if state is None else JobState(*_values(state))
+    folded = None
+    if state is not None:
+        folded = JobState(*_values(state))
+        folded.links = state.links.copy()
     for event in events:
         folded = advance_job(folded, event)
     if folded is None:
@@ -286,9 +290,7 @@ def _note(
     """Apply an event that says something about the job without describing its work."""
     _describe(state, time, 0, {}, extensions)
     if type_ == "job.linked":
-        link = [payload["to"], payload.get("role")]
-        if link not in state.links:
-            state.links = sorted([*state.links, link], key=lambda one: (one[0], one[1] or ""))
+        _link(state.links, [payload["to"], payload.get("role")])
     elif type_ == "job.archived":
         state.archived_time = max(time, state.archived_time or time)
     elif type_ in ("job.pinned", "job.unpinned") and not (
@@ -297,6 +299,18 @@ def _note(
         state.pinned = type_ == "job.pinned"
         state.pinned_time = time if state.pinned else None
         state.clock = claim(state.clock, time, 0, _PINNED)
+
+
+def _link(links: list[list[str | None]], link: list[str | None]) -> None:
+    """Add a link where it is not there yet; a job may have very many of them."""
+    place = bisect_left(links, _link_order(link), key=_link_order)
+    if links[place : place + 1] != [link]:
+        links.insert(place, link)
+
+
+def _link_order(link: list[str | None]) -> tuple[str, bool, str]:
+    to, role = link
+    return (to or "", role is not None, role or "")
 
 
 def job_view(state: JobState) -> dict[str, Any]:

@@ -260,6 +260,23 @@ def test_archived_is_a_flag_with_a_time() -> None:
     assert view["archived_time"] == "2026-02-04T12:00:09Z"
 
 
+def test_links_without_a_role_and_with_an_empty_one_have_an_order() -> None:
+    """Links that differ by that alone stand in one order, whichever came first."""
+    bare, empty = {"to": "a"}, {"to": "a", "role": ""}
+    for payloads in ((bare, empty), (empty, bare)):
+        state = fold(*(recorded("job.linked", payload) for payload in payloads))
+        assert state.links == [["a", None], ["a", ""]]
+
+
+def test_a_fold_leaves_the_links_it_started_from() -> None:
+    """More links make another state; the one before keeps its own."""
+    first = recorded("job.linked", {"to": "a"})
+    before = fold_job(None, [first])
+    later = recorded("job.linked", {"to": "b"})._replace(position=first.position + 1)
+    after = fold_job(before, [later])
+    assert (before.links, after.links) == ([["a", None]], [["a", None], ["b", None]])
+
+
 def test_links_are_a_sorted_set() -> None:
     """The same link twice is one link; the order of arrival does not show."""
     state = fold(
