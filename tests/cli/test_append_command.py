@@ -311,7 +311,8 @@ def test_a_file_that_is_not_there_is_a_usage_error(daemon: DaemonProcess, tmp_pa
     path = tmp_path / "there.ndjson"
     path.write_text(lines(event(1)))
     done = chronicled("append", path, tmp_path / "gone", "--data", daemon.data, code=2)
-    assert "gone" in done.stderr
+    # The frame around the message breaks a long path, wherever the temporary directory is.
+    assert "/gone" in "".join(done.stderr.replace("│", "").split())
     assert head(daemon) == 0
 
 
