@@ -345,9 +345,9 @@ class ProjectionRunner:
         while len(page) < limit and size < PAGE_BYTES:
             wanted = min(READ_EVENTS, limit - len(page))
             read = self._feed.read(page[-1].position if page else after, wanted)
-            page += read
-            if len(read) < wanted:
+            if not read:
                 return page, True
+            page += read
             size += sum(len(event.data) for event in read)
         return page, False
 

@@ -36,7 +36,7 @@ class Feed(Protocol):
         ...
 
     def read(self, after: int, limit: int) -> Sequence[RecordedEvent]:
-        """Return up to ``limit`` events after a position, oldest first."""
+        """Return up to ``limit`` events after a position, oldest first; none = no more."""
         ...
 
     def digest_at(self, position: int) -> bytes | None:

@@ -37,8 +37,8 @@ def _page(context: Context, asked: DeadLettersParameters) -> Encoded:
     if asked.cursor is not None:
         after = int(decode_cursor(bound, asked.cursor, (int,))[0])
     as_of = context.log.head()
-    letters = context.log.list_dead_letters(after, asked.limit + 1, asked.format)
-    items = letters[: asked.limit]
-    more = len(letters) > asked.limit
-    following = encode_cursor(bound, (items[-1]["id"],)) if more else None
+    items = context.log.list_dead_letters(after, asked.limit, asked.format)
+    following = None
+    if items and context.log.list_dead_letters(items[-1]["id"], 1, asked.format):
+        following = encode_cursor(bound, (items[-1]["id"],))
     return encode_page(items, following, as_of)

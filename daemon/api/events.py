@@ -23,7 +23,8 @@ from domain.payloads.base import INTEGER_MAX
 
 STREAM_PAGE: Final = 64
 """How many events a stream reads and holds at once."""
-_PAGE_BYTES_MAX: Final = 16 * 1024 * 1024
+_STREAM_BYTES: Final = 512 * 1024
+"""The same in bytes: so much waits for each client that is slow."""
 _RETRY: Final = b"retry: 2000\n\n"
 
 
@@ -46,15 +47,9 @@ def _page(context: Context, asked: EventsParameters) -> Encoded:
         query = replace(query, **{bound: position})  # type: ignore[arg-type]
     query = replace(query, descending=asked.order == "desc")
     page = context.log.select(query, asked.limit)
-    events, following = page.events, page.next_after
-    size = 0
-    for count, event in enumerate(events, 1):
-        size += len(event.data)
-        if size > _PAGE_BYTES_MAX and count < len(events):
-            events, following = events[:count], event.position
-            break
-    items = [orjson.Fragment(to_json(event)) for event in events]
-    return encode_page(items, None if following is None else str(following), page.as_of)
+    items = [orjson.Fragment(to_json(event)) for event in page.events]
+    following = None if page.next_after is None else str(page.next_after)
+    return encode_page(items, following, page.as_of)
 
 
 def _query(asked: StreamParameters, **bounds: int | None) -> EventQuery:
@@ -123,12 +118,17 @@ async def _follow(
         while not context.draining:
             woken.clear()
             query = replace(query, after=position)
-            page = await context.stream_readers.run(context.log.select, query, STREAM_PAGE)
-            yield b"".join(
-                frame(to_json(event), kind=event.type, id=event.position) for event in page.events
-            )
-            if page.next_after is None:
-                position = max(position, page.as_of)
+            frames, following, as_of = await context.stream_readers.run(_frames, context, query)
+            yield frames
+            if following is None:
+                position = max(position, as_of)
                 yield await wait_or_heartbeat(woken, context.heartbeat_seconds)
             else:
-                position = page.next_after
+                position = following
+
+
+def _frames(context: Context, query: EventQuery) -> tuple[bytes, int | None, int]:
+    """Return the next frames of a stream, where to go on (None = at the end), and the head."""
+    page = context.log.select(query, STREAM_PAGE, _STREAM_BYTES)
+    frames = [frame(to_json(event), kind=event.type, id=event.position) for event in page.events]
+    return b"".join(frames), page.next_after, page.as_of

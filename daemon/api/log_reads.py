@@ -43,9 +43,9 @@ def read_through(context: Context, stream: str, upto: int | None = None) -> Iter
         page = context.log.read_stream(
             stream, after_version=version, upto=upto, limit=_PAGE_EVENTS
         )
-        yield from page
-        if len(page) < _PAGE_EVENTS:
+        if not page:
             return
+        yield from page
         version = page[-1].version
         if monotonic() > deadline:
             raise QueryTimeout(f"Reading {stream[:80]!r} took longer than a query may.")

@@ -20,7 +20,7 @@ from daemon.eventlog.connection import (
     open_writer,
     translate,
 )
-from daemon.eventlog.reader import Reader
+from daemon.eventlog.reader import PAGE_BYTES, Reader
 from daemon.eventlog.requests import (
     Append,
     Appended,
@@ -192,18 +192,21 @@ class EventLog:
         return self.writer.head
 
     def read(self, after: int, limit: int) -> list[RecordedEvent]:
-        """Return up to `limit` events after a position, oldest first."""
+        """Return up to `limit` events after a position, oldest first; none when it has no more."""
         return self._reader.read(after, limit)
 
     def read_stream(
         self, stream: str, *, after_version: int = 0, upto: int | None = None, limit: int = 1000
     ) -> list[RecordedEvent]:
-        """Return events of one stream after a version, up to and with position `upto`."""
+        """Return events of one stream after a version, up to and with position `upto`.
+
+        Fewer than `limit` where they are large, none when there are no more.
+        """
         return self._reader.read_stream(stream, after_version=after_version, upto=upto, limit=limit)
 
-    def select(self, query: EventQuery, limit: int) -> EventPage:
+    def select(self, query: EventQuery, limit: int, bytes_max: int = PAGE_BYTES) -> EventPage:
         """Return one page of the events that match."""
-        return self._reader.select(query, limit)
+        return self._reader.select(query, limit, bytes_max)
 
     def position_at(self, moment: int) -> int:
         """Return the last position recorded at or before a moment."""
@@ -219,7 +222,7 @@ class EventLog:
         limit: int,
         format: str | None = None,  # noqa: A002
     ) -> list[dict[str, Any]]:
-        """Return dead letters after an id, oldest first."""
+        """Return dead letters after an id, oldest first; none when there are no more."""
         return self._reader.list_dead_letters(after, limit, format)
 
     def dead_letter_counts(self) -> dict[str, tuple[int, int]]:

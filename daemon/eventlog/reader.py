@@ -17,6 +17,8 @@ from domain.timestamps import format_timestamp
 
 SCAN_POSITIONS: Final = 100_000
 """How many positions one filtered page looks at, at the most."""
+PAGE_BYTES: Final = 8 * 1024 * 1024
+"""A page ends early once its payloads have this many bytes; decoded they take many times that."""
 
 
 class Reader:
@@ -34,21 +36,27 @@ class Reader:
             return newest[0] if newest else 0
 
     def read(self, after: int, limit: int) -> list[RecordedEvent]:
-        """Return up to `limit` of the daemon's own events after a position, oldest first."""
+        """Return up to `limit` of the daemon's own events after a position, oldest first.
+
+        Large events make fewer of them (`PAGE_BYTES`); none means that there are no more.
+        """
         with self._pool.connection() as db:
-            return self._events(db, db.execute(SQL["events_after"], (after, limit)))
+            return self._events(db, db.execute(SQL["events_after"], (after, limit)))[0]
 
     def read_stream(
         self, stream: str, *, after_version: int = 0, upto: int | None = None, limit: int = 1000
     ) -> list[RecordedEvent]:
-        """Return events of one stream after a version, up to and with position `upto`."""
+        """Return events of one stream after a version, up to and with position `upto`.
+
+        Large events make fewer than `limit` of them; none means that there are no more.
+        """
         upto = 2**62 if upto is None else upto
         with self._pool.connection() as db:
             rows = db.execute(SQL["events_of_stream"], (stream, after_version, upto, limit))
-            return self._events(db, rows)
+            return self._events(db, rows)[0]
 
-    def select(self, query: EventQuery, limit: int) -> EventPage:
-        """Return one page of the events that match a query.
+    def select(self, query: EventQuery, limit: int, bytes_max: int = PAGE_BYTES) -> EventPage:
+        """Return one page of the events that match a query; large ones make a shorter page.
 
         A page looks at `SCAN_POSITIONS` positions at the most; what it did not reach is reached
         from ``next_after``. A query by stream goes by the stream's index instead.
@@ -63,9 +71,10 @@ class Reader:
             elif query.stream is None:
                 high = min(high, low + 1 + SCAN_POSITIONS)
             sql, parameters = _listing(query, low, high, limit + 1)
-            events = self._events(db, db.execute(sql, parameters))
-        if len(events) > limit:
-            return EventPage(events[:limit], events[limit - 1].position, head)
+            events, whole = self._events(db, db.execute(sql, parameters), bytes_max)
+        if len(events) > limit or not whole:
+            events = events[:limit]
+            return EventPage(events, events[-1].position, head)
         if query.descending:
             return EventPage(events, low + 1 if low > floor else None, head)
         return EventPage(events, high - 1 if high < ceiling else None, head)
@@ -104,11 +113,18 @@ class Reader:
         limit: int,
         format: str | None = None,  # noqa: A002
     ) -> list[dict[str, Any]]:
-        """Return dead letters after an id, oldest first; bytes that are not text are replaced."""
+        """Return dead letters after an id, oldest first; bytes that are not text are replaced.
+
+        Large ones make fewer than `limit` of them; none means that there are no more.
+        """
+        rows: list[Any] = []
+        size = 0
         with self._pool.connection() as db:
-            rows: list[Any] = db.execute(
-                SQL["list_dead_letters"], (after, format, limit)
-            ).fetchall()
+            for row in db.execute(SQL["list_dead_letters"], (after, format, limit)):
+                rows.append(row)
+                size += len(row[5])
+                if size >= PAGE_BYTES:
+                    break
         return [
             {
                 "id": row[0],
@@ -131,9 +147,13 @@ class Reader:
         with self._pool.connection() as db:
             return {row[0]: (row[1], row[2]) for row in db.execute(SQL["count_dead_letters"])}
 
-    def _events(self, db: apsw.Connection, rows: Iterable[Any]) -> list[RecordedEvent]:
+    def _events(
+        self, db: apsw.Connection, rows: Iterable[Any], bytes_max: int = PAGE_BYTES
+    ) -> tuple[list[RecordedEvent], bool]:
+        """Return the events of rows, and whether all of them; at least one, then to the bound."""
         types, sources = self._types, self._sources
-        events = []
+        events: list[RecordedEvent] = []
+        size = 0
         for (position, stream, version, type_id, time, recordedtime, source_id, event_id, data,
              extensions, class_version) in rows:  # fmt: skip
             name = types.get(type_id) or self._name(db, types, "type", type_id)
@@ -144,7 +164,10 @@ class Reader:
                 position, stream, version, name, time, recordedtime, source, event_id, data,
                 payload, extra, class_version,
             ))  # fmt: skip
-        return events
+            size += len(data)
+            if size >= bytes_max:
+                return events, False
+        return events, True
 
     @staticmethod
     def _name(db: apsw.Connection, names: dict[int, str], kind: str, number: int) -> str:

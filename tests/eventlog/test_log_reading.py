@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from log_driving import START, Clock, event, events, one, sql
+from log_driving import START, Clock, event, events, large, one, sql
 
 from daemon.eventlog import reader as readers
 from daemon.eventlog.log import EventLog
-from daemon.eventlog.requests import EventQuery, Work
+from daemon.eventlog.requests import Append, DeadLetter, EventQuery, Work
 from daemon.eventlog.statements import SQL
 from daemon.eventlog.transaction import Stored
 from domain.events import NewEvent, RecordedEvent
@@ -81,11 +81,16 @@ queries = st.builds(
 )
 
 
-@given(query=queries, limit=st.integers(1, 30), scan=st.sampled_from([1, 3, 10, 1000]))
+@given(
+    query=queries,
+    limit=st.integers(1, 30),
+    scan=st.sampled_from([1, 3, 10, 1000]),
+    bytes_max=st.sampled_from([1, 7, 10_000]),
+)
 @settings(
     max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-def test_the_pages_of_a_query_are_the_filtered_log(filled, query, limit, scan) -> None:
+def test_the_pages_of_a_query_are_the_filtered_log(filled, query, limit, scan, bytes_max) -> None:
     """In both orders, with every filter, page after page gives each match once, in order."""
     expected = [found for found in filled.read(0, 1000) if matches(found, query)]
     if query.descending:
@@ -93,15 +98,16 @@ def test_the_pages_of_a_query_are_the_filtered_log(filled, query, limit, scan) -
     found: list[RecordedEvent] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(readers, "SCAN_POSITIONS", scan)
-        page = filled.select(query, limit)
+        page = filled.select(query, limit, bytes_max)
         for _ in range(2 * EVENTS):
             assert len(page.events) <= limit
+            assert sum(len(event.data) for event in page.events[:-1]) < bytes_max
             assert page.as_of == filled.head()
             found += page.events
             if page.next_after is None:
                 break
             edge = "before" if query.descending else "after"
-            page = filled.select(replace(query, **{edge: page.next_after}), limit)
+            page = filled.select(replace(query, **{edge: page.next_after}), limit, bytes_max)
         else:
             pytest.fail("the pages do not end")
     assert found == expected
@@ -146,6 +152,34 @@ def test_a_stream_is_read_by_version_and_up_to_a_position(filled) -> None:
     after = filled.read_stream("job/j1", after_version=middle.version, limit=3)
     assert after == whole[len(until) : len(until) + 3]
     assert filled.read_stream("job/none") == []
+
+
+def test_large_events_make_short_pages(log) -> None:
+    """No page holds more than its bytes and one event; page by page nothing is left out."""
+    for number in range(1, 41):
+        one(log, [large(number, 250_000)])
+    read = pages(lambda last: log.read(last, 100))
+    stream = pages(lambda last: log.read_stream("job/j1", after_version=last, limit=100))
+    assert read == stream
+    assert [len(page) for page in read] == [34, 6]
+    assert [event.position for page in read for event in page] == list(range(1, 41))
+
+
+def pages(read: Callable[[int], list[RecordedEvent]]) -> list[list[RecordedEvent]]:
+    """Return the pages up to the first empty one."""
+    found: list[list[RecordedEvent]] = []
+    while page := read(found[-1][-1].version if found else 0):
+        found.append(page)
+    return found
+
+
+def test_large_dead_letters_make_short_pages(log) -> None:
+    """So many as fit are listed at once, and the rest after them."""
+    letters = [DeadLetter("x", b"%d" % n + b"z" * 262_144, "bad", "", "") for n in range(40)]
+    one(log, Append((), letters))
+    first = log.list_dead_letters(0, 100)
+    rest = log.list_dead_letters(first[-1]["id"], 100)
+    assert (len(first), len(rest), log.list_dead_letters(rest[-1]["id"], 100)) == (32, 8, [])
 
 
 def test_an_empty_log_reads_empty(log) -> None:
