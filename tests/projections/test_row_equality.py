@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -71,16 +71,24 @@ PAYLOADS: dict[str, st.SearchStrategy[dict[str, Any]]] = {
 }
 
 
+TYPES = sorted(PAYLOADS)
+SUBJECTS = ("one", "two", "three/ü")
+
+
 @st.composite
-def events(draw: Callable[..., Any]) -> tuple[str, str, dict[str, Any], int, dict[str, str]]:
+def events(
+    draw: Callable[..., Any],
+    types: Sequence[str] = TYPES,
+    subjects: Sequence[str] = SUBJECTS,
+) -> tuple[str, str, dict[str, Any], int, dict[str, str]]:
     """Draw an event of one of a few entities: type, subject, payload, time, extensions."""
-    event_type = draw(st.sampled_from(sorted(PAYLOADS)))
+    event_type = draw(st.sampled_from(types))
     extensions: dict[str, str] = {}
     if draw(st.booleans()):
         extensions["correlationid"] = draw(st.sampled_from(["run-1", "run-2"]))
     if event_type == "file.matched" and draw(st.booleans()):
         extensions["causationid"] = draw(st.sampled_from(["e1", "e2", "e3", "nowhere"]))
-    subject = draw(st.sampled_from(["one", "two", "three/ü"]))
+    subject = draw(st.sampled_from(subjects))
     return event_type, subject, draw(PAYLOADS[event_type]), draw(TIMES), extensions
 
 
@@ -93,9 +101,11 @@ def log_of(drawn: list[tuple[str, str, dict[str, Any], int, dict[str, str]]]) ->
 
 
 LOGS = st.lists(events(), max_size=40).map(log_of)
+COURSE = [f"job.{verb}" for verb in ("submitted", "started", "progressed", "failed", "succeeded")]
+LOGS_OF_ONE_JOB = st.lists(events(COURSE, ["one"]), min_size=2, max_size=5).map(log_of)
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(LOGS, st.lists(st.integers(1, 12), max_size=12), st.booleans())
 def test_rows_are_the_same_for_any_split(feed: MemoryFeed, cuts: list[int], cold: bool) -> None:
     """One batch, many batches, with warm or cold caches, live or rebuilt: the same rows."""
@@ -119,6 +129,17 @@ def test_rows_are_the_same_for_any_split(feed: MemoryFeed, cuts: list[int], cold
         runner.request_rebuild()
         runner.catch_up()
         runner.close()
+        assert dump(split) == dump(whole)
+
+
+@settings(max_examples=120, deadline=None)
+@given(LOGS_OF_ONE_JOB)
+def test_a_job_is_the_same_event_by_event(feed: MemoryFeed) -> None:
+    """One job, each event a batch of its own or all in one: short, so that more is tried."""
+    with tempfile.TemporaryDirectory() as folder:
+        whole, split = Path(folder, "whole.db"), Path(folder, "split.db")
+        built(whole, feed)
+        built(split, feed, build_events=1)
         assert dump(split) == dump(whole)
 
 
