@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from daemon.api.answers import Encoded, encode, encode_found, encode_page, respond
 from daemon.api.context import Context, InContext
-from daemon.api.log_reads import position_of, read_through
+from daemon.api.log_reads import deadline_of, position_of, read_through
 from daemon.api.parameters import (
     HistoryParameters,
     JobParameters,
@@ -115,19 +115,23 @@ def _history(context: Context, job_id: str, asked: HistoryParameters) -> Encoded
     start = int(decode_cursor(bound_to, asked.cursor, (int,))[0]) if asked.cursor else 0
     # Which jobs belong together is what the views know now; what each had done then, the log.
     jobs = context.views.chain(job_id) if whole_chain else [job_id]
+    deadline = deadline_of(context)
     entries = [
         history_view(entry, job=job if whole_chain else None)
         for job in jobs
-        for entry in _entries(context, job, position)
+        for entry in _entries(context, job, position, deadline)
     ]
     end = max(start, 0) + asked.limit
     following = encode_cursor(bound_to, (end,)) if end < len(entries) else None
     return encode_page(entries[max(start, 0) : end], following, position)
 
 
-def _entries(context: Context, job_id: str, position: int) -> list[HistoryEntry]:
+def _entries(
+    context: Context, job_id: str, position: int, deadline: float
+) -> list[HistoryEntry]:
     """Return what happened to a job up to a position, in the order that the views have too."""
-    entries = history_of(read_through(context, f"job/{job_id}", position))
+    events = read_through(context, f"job/{job_id}", position, deadline=deadline)
+    entries = history_of(events)
     return sorted(entries, key=lambda entry: (entry.time, entry_rank(entry), entry.position))
 
 

@@ -30,16 +30,27 @@ def position_of(context: Context, point: Point) -> int:
     return position
 
 
-def read_through(context: Context, stream: str, upto: int | None = None) -> Iterator[RecordedEvent]:
+def deadline_of(context: Context) -> float:
+    """Return when a query that begins now has taken too long (`time.monotonic`)."""
+    return monotonic() + context.read_seconds_max
+
+
+def read_through(
+    context: Context, stream: str, upto: int | None = None, *, deadline: float | None = None
+) -> Iterator[RecordedEvent]:
     """Yield the events of a stream up to a position, in pages; no page is held longer than needed.
 
+    ``deadline`` is that of the whole query, where it reads several streams.
+
     Raises:
-        QueryTimeout: the stream is so long that reading it takes longer than a query may.
+        QueryTimeout: there is so much to read that it takes longer than a query may.
 
     """
-    deadline = monotonic() + context.read_seconds_max
+    deadline = deadline_of(context) if deadline is None else deadline
     version = 0
     while True:
+        if monotonic() > deadline:
+            raise QueryTimeout(f"Reading up to {stream[:80]!r} took longer than a query may.")
         page = context.log.read_stream(
             stream, after_version=version, upto=upto, limit=_PAGE_EVENTS
         )
@@ -47,5 +58,3 @@ def read_through(context: Context, stream: str, upto: int | None = None) -> Iter
             return
         yield from page
         version = page[-1].version
-        if monotonic() > deadline:
-            raise QueryTimeout(f"Reading {stream[:80]!r} took longer than a query may.")
