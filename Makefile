@@ -31,10 +31,11 @@ demo: install ## Feed a day of sample jobs and show what can be asked (ONCE=1 en
 	$(BIN)/chronicled demo $(if $(filter 1,$(ONCE)),--once) $(ARGS)
 
 test: install ## Run every test (ARGS="-k name" selects)
-	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 check: install ## Lint, types, import contract, tidy tree, docs that fit the code
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check --quiet .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -q tests/test_tidy.py tests/test_imports.py tests/test_docs.py

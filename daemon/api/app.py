@@ -42,9 +42,7 @@ def create_app(context: Context) -> ASGIApp:
     app.state.document = cache(partial(openapi_document, app))
     for route in ROUTES:
         if route.plain:
-            app.router.routes.append(
-                PlainRoute(route.path, route.endpoint, methods=[route.method])
-            )
+            app.router.routes.append(PlainRoute(route.path, route.endpoint, methods=[route.method]))
         else:
             app.add_api_route(
                 route.path,

@@ -304,9 +304,7 @@ def unreadiness() -> dict[str, Any]:
 
 _PLACES: Final[dict[type[ChronicledError], Sequence[Fault]]] = {
     UnknownField: [
-        Fault(
-            "unknown field 'onwer'; did you mean 'owner'?", "/data/onwer", 3, UnknownField.code
-        )
+        Fault("unknown field 'onwer'; did you mean 'owner'?", "/data/onwer", 3, UnknownField.code)
     ],
     Invalid: [
         ParameterFault(

@@ -21,7 +21,6 @@ PING_SECONDS: Final = 2.0
 """How long the writer may take to answer before the daemon is not ready."""
 
 
-
 async def healthz() -> Response:
     """Say that the process is alive: always 200."""
     return JsonResponse({"status": "alive", "version": PROGRAM_VERSION}, headers=NO_STORE)

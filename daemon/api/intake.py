@@ -160,9 +160,7 @@ def _append_lines(
     return Appended(receipts, last.head, last.dead_letters)
 
 
-async def get_offset(
-    context: InContext, asked: Annotated[OffsetsParameters, Query()]
-) -> Response:
+async def get_offset(context: InContext, asked: Annotated[OffsetsParameters, Query()]) -> Response:
     """Say how far a followed file or pipe was read; 0 when it is not known."""
     offset = await context.readers.run(context.log.follow_offset, asked.follow)
     return JsonResponse({"follow": asked.follow, "offset": offset})

@@ -105,9 +105,7 @@ def _history(context: Context, job_id: str, asked: HistoryParameters) -> Encoded
     whole_chain = asked.attempts == "all"
     point = asked.point
     if point is None:
-        return encode_found(
-            context.views.history(job_id, whole_chain, asked.limit, asked.cursor)
-        )
+        return encode_found(context.views.history(job_id, whole_chain, asked.limit, asked.cursor))
     position = position_of(context, point)
     if not context.log.read_stream(f"job/{job_id}", upto=position, limit=1):
         raise _no_job_then(job_id, position)
@@ -126,9 +124,7 @@ def _history(context: Context, job_id: str, asked: HistoryParameters) -> Encoded
     return encode_page(entries[max(start, 0) : end], following, position)
 
 
-def _entries(
-    context: Context, job_id: str, position: int, deadline: float
-) -> list[HistoryEntry]:
+def _entries(context: Context, job_id: str, position: int, deadline: float) -> list[HistoryEntry]:
     """Return what happened to a job up to a position, in the order that the views have too."""
     events = read_through(context, f"job/{job_id}", position, deadline=deadline)
     entries = history_of(events)

@@ -51,9 +51,7 @@ def read_through(
     while True:
         if monotonic() > deadline:
             raise QueryTimeout(f"Reading up to {stream[:80]!r} took longer than a query may.")
-        page = context.log.read_stream(
-            stream, after_version=version, upto=upto, limit=_PAGE_EVENTS
-        )
+        page = context.log.read_stream(stream, after_version=version, upto=upto, limit=_PAGE_EVENTS)
         if not page:
             return
         yield from page

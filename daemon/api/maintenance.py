@@ -110,10 +110,7 @@ def _rebuild(runner: ProjectionRunner, name: str | None, progress: Progress) -> 
             if failed:
                 raise ProjectionFailedError(f"{failed[0].name}: {failed[0].error}")
             progress(
-                min(
-                    status.position if status.built is None else status.built
-                    for status in wanted
-                ),
+                min(status.position if status.built is None else status.built for status in wanted),
                 max(status.head for status in wanted),
             )
             if all(status.state == "live" for status in wanted):

@@ -246,9 +246,9 @@ class StreamParameters(Parameters):
 class EventsParameters(StreamParameters):
     """Filters and order of the event list."""
 
-    before: Annotated[
-        Position | None, Field(description="Only events before this position.")
-    ] = None
+    before: Annotated[Position | None, Field(description="Only events before this position.")] = (
+        None
+    )
     since: Since = None
     until: Until = None
     order: Annotated[Literal["asc", "desc"], Field(description="By position.")] = "asc"

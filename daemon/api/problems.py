@@ -93,9 +93,7 @@ def _fault_document(fault: Fault) -> dict[str, Any]:
     return {**document, "detail": fault.detail, "code": fault.code}
 
 
-def problem_response(
-    error: ChronicledError, headers: Mapping[str, str] | None = None
-) -> Response:
+def problem_response(error: ChronicledError, headers: Mapping[str, str] | None = None) -> Response:
     """Return the answer for an error, with Retry-After where trying again makes sense."""
     response = Response(
         orjson.dumps(problem_document(error)),

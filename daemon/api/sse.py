@@ -89,9 +89,7 @@ class EventStream(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the stream."""
         with self._clients.enter(), self._stop.listen() as stopped:
-            await send(
-                {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
-            )
+            await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
             if not is_head(scope):
                 await self._send_until(send, _disconnected(receive), stopped.wait())
         with suppress(TimeoutError):

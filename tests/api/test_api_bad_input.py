@@ -118,9 +118,7 @@ CASES = [
     ),
     Case("data not an object", one(data=[1]), 422, "invalid", ((None, "/data"),)),
     Case("long subject", one(subject="é" * 2_049), 422, "invalid", ((None, "/subject"),)),
-    Case(
-        "large event", one(data={"params": {"x": "y" * LIMITS.event_bytes}}), 413, "too_large"
-    ),
+    Case("large event", one(data={"params": {"x": "y" * LIMITS.event_bytes}}), 413, "too_large"),
     Case("10,001 events", batch(*[GOOD] * 10_001), 413, "too_large"),
     Case(
         "one bad event in a batch",
@@ -178,9 +176,11 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Any:
 def test_bad_input_is_refused_as_a_whole(shared: ApiServer, case: Case) -> None:
     """Status, code and the place of every fault are told; nothing at all is recorded."""
     with shared.client() as client:
-        content = case.content.encode("utf-8", "surrogatepass") if isinstance(
-            case.content, str
-        ) else case.content
+        content = (
+            case.content.encode("utf-8", "surrogatepass")
+            if isinstance(case.content, str)
+            else case.content
+        )
         response = client.post("/api/events", content=content, headers=case.headers)
         assert client.get("/api/events").json() == {"items": [], "next": None, "as_of": 0}
     assert response.headers["content-type"] == "application/problem+json"
@@ -233,8 +233,13 @@ def test_a_body_of_unknown_length_is_counted_while_it_comes(
     server = servers(limits=Limits(batch_bytes=4096))
     answer = server.raw(
         b"POST /api/events HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-        b"Transfer-Encoding: chunked\r\n\r\n" + b"800\r\n" + b" " * 2048 + b"\r\n" + b"801\r\n"
-        + b" " * 2049 + b"\r\n"
+        b"Transfer-Encoding: chunked\r\n\r\n"
+        + b"800\r\n"
+        + b" " * 2048
+        + b"\r\n"
+        + b"801\r\n"
+        + b" " * 2049
+        + b"\r\n"
     )
     assert answer.startswith(b"HTTP/1.1 413 ")
 

@@ -48,7 +48,7 @@ IDS = [
     "a/history/history",
     "..",
     "a/../b",
-    "[]{}|\\^`\"<>",
+    '[]{}|\\^`"<>',
     "x" * 3000,
 ]
 
@@ -193,9 +193,7 @@ def test_as_of_shows_what_the_log_knew(servers: Callable[..., ApiServer]) -> Non
 
 
 @pytest.mark.parametrize("route", ["", "/history", "/history?attempts=all"])
-def test_as_of_before_the_job_is_404_and_beyond_the_head_409(
-    server: ApiServer, route: str
-) -> None:
+def test_as_of_before_the_job_is_404_and_beyond_the_head_409(server: ApiServer, route: str) -> None:
     """A job that was not there yet is not found; a position that is not there yet is a conflict."""
     server.post(event("job.submitted", "first"), event("job.submitted", "second"))
     path = f"/api/jobs/second{route}{'&' if '?' in route else '?'}as_of="
