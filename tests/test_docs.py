@@ -207,7 +207,10 @@ def on_terminal(script: str, directory: Path) -> tuple[int, str]:
     return process.returncode, re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", printed.decode())
 
 
-@pytest.mark.parametrize("name", ["README.md", "docs/quickstart.md", "docs/cli.md", "docs/http.md"])
+@pytest.mark.parametrize(
+    "name",
+    ["README.md", "docs/quickstart.md", "docs/cli.md", "docs/http.md", "docs/library.md"],
+)
 def test_shown_commands_run(
     name: str, repository: Path, tmp_path: Path, daemons: Callable[..., DaemonProcess]
 ) -> None:
