@@ -35,7 +35,7 @@ test: install ## Run every test (ARGS="-k name" selects)
 
 check: install ## Lint, types, import contract, tidy tree, docs that fit the code
 	$(BIN)/ruff check .
-	$(BIN)/ruff format --check --quiet .
+	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -q tests/test_tidy.py tests/test_imports.py tests/test_docs.py
