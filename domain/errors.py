@@ -232,6 +232,7 @@ class DiskFull(ChronicledError):
     status = 507
     title = "The disk is full"
     hint = "Free space on the disk of the data directory; the daemon goes on by itself."
+    retry_after_seconds: ClassVar[int] = 5
 
 
 class ConfigurationError(ChronicledError):

@@ -40,9 +40,12 @@ async def list_events(
 
 
 def _page(context: Context, asked: EventsParameters) -> Encoded:
+    if asked.after is not None:
+        _check_head(context, asked.after)
     query = _query(asked, before=asked.before, since=asked.since, until=asked.until)
     if asked.cursor is not None:
         position = _cursor_position(asked.cursor)
+        _check_head(context, position)
         bound = "before" if asked.order == "desc" else "after"
         query = replace(query, **{bound: position})  # type: ignore[arg-type]
     query = replace(query, descending=asked.order == "desc")
@@ -61,6 +64,12 @@ def _query(asked: StreamParameters, **bounds: int | None) -> EventQuery:
         after=asked.after,
         **bounds,  # type: ignore[arg-type]
     )
+
+
+def _check_head(context: Context, position: int) -> None:
+    head = context.log.head()
+    if position > head:
+        raise BeyondHead(f"Position {position} is beyond the head of the log, {head}.")
 
 
 def _cursor_position(cursor: str) -> int:
@@ -88,11 +97,9 @@ async def stream_events(
     gets nothing twice; without either the stream starts with the next event.
     """
     after = _last_event_id(request)
-    head = context.log.head()
     if after is None:
-        after = head if asked.after is None else asked.after
-    if after > head:
-        raise BeyondHead(f"Position {after} is beyond the head of the log, {head}.")
+        after = context.log.head() if asked.after is None else asked.after
+    _check_head(context, after)
     return EventStream(
         _follow(context, _query(asked), after), clients=context.clients, stop=context.stopping
     )

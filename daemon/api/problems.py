@@ -19,7 +19,15 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from domain.errors import ChronicledError, Fault, Invalid, NotFound, Unavailable, Undecodable
+from domain.errors import (
+    ChronicledError,
+    DiskFull,
+    Fault,
+    Invalid,
+    NotFound,
+    Unavailable,
+    Undecodable,
+)
 
 ERRORS_PATH: Final = "/docs/errors"
 """Where the page of all error codes is served; a problem's ``type`` points into it."""
@@ -101,7 +109,7 @@ def problem_response(error: ChronicledError, headers: Mapping[str, str] | None =
         media_type="application/problem+json",
         headers={"cache-control": "no-store", **(headers or {})},
     )
-    if isinstance(error, Unavailable):
+    if isinstance(error, (Unavailable, DiskFull)):
         response.headers["retry-after"] = str(error.retry_after_seconds)
     if error.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
         # The rest of the body was not read; the connection cannot be used again.

@@ -283,6 +283,7 @@ def test_a_full_disk_is_507_until_there_is_room(servers: Callable[..., ApiServer
     with server.client() as client:
         response = client.post("/api/events", json=large)
         assert (response.status_code, response.json()["code"]) == (507, "disk_full")
+        assert response.headers["retry-after"] == "5"
         assert client.get("/api/events").json()["as_of"] == 1
         _pragma(server, "max_page_count=1000000")
         assert client.post("/api/events", json=large).status_code == 201

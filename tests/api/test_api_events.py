@@ -92,6 +92,16 @@ def test_a_cursor_of_another_kind_is_refused(filled: ApiServer) -> None:
             assert (response.status_code, response.json()["code"]) == (422, "invalid_cursor")
 
 
+def test_a_position_beyond_the_head_is_409(filled: ApiServer) -> None:
+    """Who goes on from where this log has never been is told so; from its head there is nothing."""
+    with filled.client() as client:
+        for address in ("after=11", "cursor=11", "cursor=11&order=desc"):
+            response = client.get(f"/api/events?{address}")
+            assert (response.status_code, response.json()["code"]) == (409, "beyond_head")
+        for address in ("after=10", "cursor=10"):
+            assert client.get(f"/api/events?{address}").json()["items"] == []
+
+
 def test_an_unchanged_answer_is_304(filled: ApiServer) -> None:
     """With the ETag of before: 304 as long as the items are the same, whatever else happened."""
     address = "/api/events?type=job.failed"
