@@ -29,6 +29,8 @@ BUSY_TIMEOUT_MS: Final = 10_000
 """How long a connection waits for a lock held elsewhere (milliseconds)."""
 ENTITIES_CACHED_MAX: Final = 200_000
 """How many streams' numbers are kept in memory."""
+ENTITY_LENGTH_MAX: Final = 512
+"""Streams with longer names are looked up each time."""
 
 DAMAGED: Final = (apsw.CorruptError, apsw.NotADBError)
 """What SQLite raises when the file is not what it wrote."""
@@ -385,7 +387,8 @@ class Entities:
         return found
 
     def _remember(self, found: dict[str, int]) -> None:
-        self._known.update(found)
+        short = {name: found[name] for name in found if len(name) <= ENTITY_LENGTH_MAX}
+        self._known.update(short)
         if len(self._known) > ENTITIES_CACHED_MAX:
             oldest = list(self._known)[: len(self._known) - ENTITIES_CACHED_MAX // 2]
             for stream in oldest:

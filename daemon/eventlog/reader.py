@@ -11,6 +11,7 @@ import orjson
 from daemon.eventlog.connection import ReadPool
 from daemon.eventlog.requests import EventPage, EventQuery
 from daemon.eventlog.statements import SQL
+from daemon.eventlog.transaction import NAME_LENGTH_MAX
 from domain.catalog import upcast
 from domain.events import RecordedEvent
 from domain.timestamps import format_timestamp
@@ -175,7 +176,8 @@ class Reader:
         name: str = db.execute(f"SELECT name FROM {kind}s WHERE {kind}_id = ?", (number,)).get or ""
         if len(names) > SCAN_POSITIONS:
             names.clear()
-        names[number] = name
+        if len(name) <= NAME_LENGTH_MAX:
+            names[number] = name
         return name
 
 

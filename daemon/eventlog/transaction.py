@@ -24,6 +24,8 @@ from domain.timestamps import is_missing
 
 NAMES_MAX: Final = 100_000
 """How many streams, types and sources are remembered, each; others are looked up again."""
+NAME_LENGTH_MAX: Final = 512
+"""Longer names are not remembered: a source may be as long as an event."""
 
 _WRITE_ORDER: Final = (
     "insert_type",
@@ -127,6 +129,7 @@ class Transaction:
         self._offsets: dict[str, int] = {}
         self._born: set[int] = set()
         self._changes: list[tuple[dict[Any, Any], Hashable, Any]] = []
+        self._passing: list[tuple[dict[Any, Any], Hashable]] = []
         self._rows: dict[str, list[Row]] = {name: [] for name in _WRITE_ORDER}
 
     @property
@@ -162,11 +165,19 @@ class Transaction:
     def committed(self) -> None:
         """Keep what was learnt; call only after the commit."""
         self._known.head = self._head
+        for names, key in self._passing:
+            names.pop(key, None)
         self._known.forget()
 
     def _set(self, names: dict[Any, Any], key: Hashable, value: object) -> None:
         self._changes.append((names, key, names.get(key)))
         names[key] = value
+
+    def _learn(self, names: dict[Any, Any], key: Hashable, name: str, value: object) -> None:
+        """Remember a name; a long one for this transaction only."""
+        if len(name) > NAME_LENGTH_MAX:
+            self._passing.append((names, key))
+        self._set(names, key, value)
 
     # -- the daemon's own events ---------------------------------------------------------------
 
@@ -265,7 +276,7 @@ class Transaction:
                 found = Stream(self._head.stream_id, 0)
                 self._born.add(found.stream_id)
                 self._rows["insert_stream"].append((found.stream_id, *key))
-            self._set(self._known.streams, key, found)
+            self._learn(self._known.streams, key, name, found)
         return found
 
     def _type(self, application: str, name: str) -> int:
@@ -277,7 +288,7 @@ class Transaction:
                 self._head = self._head._replace(type_id=self._head.type_id + 1)
                 found = self._head.type_id
                 self._rows["insert_type"].append((found, *key))
-            self._set(self._known.types, key, found)
+            self._learn(self._known.types, key, name, found)
         return found
 
     def _source(self, name: str) -> int:
@@ -288,7 +299,7 @@ class Transaction:
                 self._head = self._head._replace(source_id=self._head.source_id + 1)
                 found = self._head.source_id
                 self._rows["insert_source"].append((found, name))
-            self._set(self._known.sources, name, found)
+            self._learn(self._known.sources, name, name, found)
         return found
 
     def _recorded(self, stream_id: int, key: bytes) -> Recorded | None:

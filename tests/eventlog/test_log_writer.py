@@ -265,6 +265,23 @@ def test_what_the_writer_remembers_is_bounded(opened, monkeypatch) -> None:
     assert log.verify() == []
 
 
+def test_long_names_are_not_remembered(log) -> None:
+    """They count as ever, within one commit and after it, and take no memory in between."""
+    long = "x" * 2000
+    for number in (1, 3):
+        first = replace(event(number, long), source=f"/{long}")
+        second = replace(event(number + 1, long), source=f"/{long}")
+        receipts = one(log, [first, second, event(100 + number)]).receipts
+        assert [receipt.version for receipt in receipts[:2]] == [number, number + 1]
+        known = log.writer._known
+        assert [name for _, name in known.streams] == ["job/j1"]
+        assert list(known.sources) == ["/test"]
+    assert [e.source for e in log.read_stream(f"job/{long}")] == [f"/{long}"] * 4
+    assert list(log._reader._sources.values()) == []
+    assert sql(log.path, "SELECT count(*) FROM sources") == [(2,)]
+    assert log.verify() == []
+
+
 def test_an_undone_request_leaves_no_names(log) -> None:
     """The numbers that a refused request gave to names go to the next one that is taken."""
     refused = [

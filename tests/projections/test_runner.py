@@ -383,9 +383,10 @@ def test_new_events_wake_the_runner(path, feed, runners) -> None:
     assert runner.woken.is_set()
 
 
-def test_entities_are_numbered_by_their_first_event(path, feed, monkeypatch) -> None:
+@pytest.mark.parametrize("bound", ["ENTITIES_CACHED_MAX", "ENTITY_LENGTH_MAX"])
+def test_entities_are_numbered_by_their_first_event(path, feed, monkeypatch, bound) -> None:
     """A stream's number is the position of its first event, remembered or looked up."""
-    monkeypatch.setattr("projections.store.ENTITIES_CACHED_MAX", 2)
+    monkeypatch.setattr(f"projections.store.{bound}", 2)
     store = open_store(path, feed)
     try:
         found = {}
