@@ -260,7 +260,7 @@ def _status(
 
 @dataclass
 class Store:
-    """The one writing connection to ``views.db``."""
+    """The one writing connection to ``views.db``; after a failed transaction it is opened anew."""
 
     path: Path
     db: apsw.Connection
@@ -288,7 +288,6 @@ class Store:
         except BaseException:
             if self.db.in_transaction:
                 self.db.execute("ROLLBACK")
-            self.entities.forget()
             raise
 
     def generations(self) -> list[Generation]:
@@ -393,7 +392,3 @@ class Entities:
             oldest = list(self._known)[: len(self._known) - ENTITIES_CACHED_MAX // 2]
             for stream in oldest:
                 del self._known[stream]
-
-    def forget(self) -> None:
-        """Drop what is remembered: a transaction was rolled back."""
-        self._known.clear()

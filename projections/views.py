@@ -185,8 +185,12 @@ class Views:
     def _ask(self, names: tuple[str, ...], query: Callable[[apsw.Connection], T]) -> tuple[T, int]:
         """Run a query in a read transaction; also return the least position it reads from."""
         with self._snapshot() as db:
+            try:
+                generations = list_generations(db)
+            except apsw.SQLError:
+                # The runner has opened the file, and not yet written what is in each one.
+                raise NotReady("the views are just being made") from None
             self._check_log(db)
-            generations = list_generations(db)
             live = {each.name: each for each in generations if each.live}
             for name in names:
                 if name not in live:

@@ -28,18 +28,20 @@ def test_a_history_is_what_the_domain_tells(tmp_path: Path) -> None:
     feed.add("job.progressed", "a", {"fraction": 0.109, "stage": "s"}, at=12)
     feed.add("job.progressed", "a", {"fraction": 0.11, "stage": "s"}, at=13)
     feed.add("job.linked", "a", {"to": "b"}, at=13)
+    feed.add("job.progressed", "a", {"fraction": 0.3}, at=14)
     feed.add("job.failed", "a", {"error": {"message": "no"}}, at=20)
     feed.add("job.queued", "a", at=5)
     feed.add("job.retried", "a", {"next": "b"}, at=20)
     feed.add("job.succeeded", "a", at=10**9)
     expected = [history_view(entry) for entry in history_of(feed.events)]
-    order = [1, 8, 2, 3, 5, 6, 7, 9, 10]
+    order = [1, 9, 2, 3, 5, 6, 7, 8, 10, 11]
     expected.sort(key=lambda view: order.index(view["position"]))
     with views_of(tmp_path, feed) as views:
         assert views.history("a").items == expected
         assert views.history("a").as_of == feed.head()
     late = {view["position"]: view["late"] for view in expected}
-    assert [position for position in late if late[position]] == [8]
+    assert [position for position in late if late[position]] == [9]
+    assert [view["stage"] for view in expected if view["position"] == 7] == ["s"]
     assert expected[-1]["skewed"]
 
 

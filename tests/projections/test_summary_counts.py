@@ -50,6 +50,22 @@ def test_jobs_are_counted_by_status_and_kind(tmp_path: Path) -> None:
             db.close()
 
 
+def test_jobs_without_a_submission_are_counted(tmp_path: Path) -> None:
+    """A job counts from the first that is heard of it: progress, a note, an end."""
+    feed = MemoryFeed()
+    feed.add("job.progressed", "a", {"fraction": 0.5}, at=2 * DAY, recorded=9 * DAY)
+    feed.add("job.pinned", "b", at=3 * DAY)
+    feed.add("job.succeeded", "c", at=5 * DAY)
+    feed.add("job.progressed", "c", {"fraction": 0.5}, at=4 * DAY)
+    with views_of(tmp_path, feed) as views:
+        answer = views.summary()
+        page = views.list_jobs(limit=10)
+    assert answer["jobs"]["by_status"] == {"submitted": 2, "succeeded": 1}
+    days = [(day["date"], day["jobs"]) for day in answer["days"]]
+    assert days == [(job["submitted"][:10], 1) for job in reversed(page.items)]
+    assert [date for date, _ in days] == ["2026-02-04", "2026-02-05", "2026-02-06"]
+
+
 def test_an_empty_log_has_an_empty_summary(tmp_path: Path) -> None:
     """Every part of the shape is there, with nothing in it."""
     with views_of(tmp_path, MemoryFeed()) as views:
