@@ -66,6 +66,18 @@ def others(jobs: Jobs) -> list:
     return [jobs if each.name == "jobs" else each for each in PROJECTIONS]
 
 
+def test_a_file_that_is_just_being_made_is_not_ready(path: Path, views: Views) -> None:
+    """Between the runner's opening of the file and its first tables there is nothing to ask."""
+    db = apsw.Connection(str(path))
+    try:
+        db.pragma("journal_mode", "wal")
+        for ask in (views.list_jobs, views.summary, views.status):
+            with pytest.raises(NotReady, match="being made"):
+                ask()
+    finally:
+        db.close()
+
+
 def test_what_is_not_built_is_not_ready(path, feed, views) -> None:
     """Before the file is there, and during the first build, the answer says how far it is."""
     with pytest.raises(NotReady, match="not there yet"):
