@@ -17,6 +17,8 @@ from domain.errors import NotReady
 
 ANSWER_SECONDS: Final = 5
 """How long requests at work may take to end when the daemon stops."""
+FLUSH_SECONDS: Final = 0.5
+"""How long clients have, when the daemon stops, to read the rest of what was answered."""
 IDLE_SECONDS: Final = 60
 """How long a connection without a request is kept."""
 
@@ -52,7 +54,14 @@ class Server(uvicorn.Server):
     async def stop(self) -> None:
         """Take no more requests, let those at work end, and close the sockets."""
         self.should_exit = True
-        await asyncio.wait({self.task})
+        at_work = True
+        while not self.task.done():
+            await asyncio.wait({self.task}, timeout=FLUSH_SECONDS)
+            if not at_work and not self.server_state.tasks:
+                # All is answered, and whoever does not read the rest holds up nobody.
+                for connection in list(self.server_state.connections):
+                    connection.transport.abort()
+            at_work = bool(self.server_state.tasks)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen, and say so."""

@@ -205,6 +205,22 @@ def test_an_open_stream_does_not_hold_up_a_stop(daemon: DaemonProcess) -> None:
         assert not reader.is_alive()
 
 
+def test_a_stream_that_nobody_reads_does_not_hold_up_a_stop(daemon: DaemonProcess) -> None:
+    """What a deaf client has not taken is dropped, and no request had to be cut off for it."""
+    host, _, port = daemon.url.removeprefix("http://").rpartition(":")
+    with daemon.client() as client, socket.socket() as deaf:
+        for key in range(60):
+            note = {**job(str(key)), "data": {"extra": {"text": "x" * 200_000}}}
+            assert post(client, note).status_code == 201
+        deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        deaf.connect((host, int(port)))
+        deaf.sendall(b"GET /api/events/stream?after=0 HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert deaf.recv(12) == b"HTTP/1.1 200"
+        daemon.signal(signal.SIGTERM)
+        assert daemon.wait(seconds=10) == 0
+    assert errors(daemon) == []
+
+
 def unfinished_request(daemon: DaemonProcess) -> socket.socket:
     """Return a connection whose request has begun and does not come to its end."""
     host, _, port = daemon.url.removeprefix("http://").rpartition(":")
