@@ -133,10 +133,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seed", type=int, default=20260101)
     parser.add_argument("--quick", action="store_true", help="one round of a tenth of the events")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="where the JSON goes")
     options = parser.parse_args()
     rounds, scale = (1, 0.1) if options.quick else (options.rounds, 1.0)
-    RESULTS.mkdir(exist_ok=True)
-    scratch = fresh(RESULTS / "scratch")
+    options.results.mkdir(exist_ok=True)
+    scratch = fresh(options.results / "scratch")
     try:
         work = prepare(scratch, scale, options.seed)
         measured = []
@@ -147,7 +148,7 @@ def main() -> None:
         shutil.rmtree(scratch)
     run = {"machine": machine(), "events": work.events, "seed": options.seed, "rounds": measured}
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-    (RESULTS / f"{stamp}.json").write_text(json.dumps(run, indent=2) + "\n")
+    (options.results / f"{stamp}.json").write_text(json.dumps(run, indent=2) + "\n")
     print(markdown(run))
 
 
