@@ -205,8 +205,14 @@ def test_an_open_stream_does_not_hold_up_a_stop(daemon: DaemonProcess) -> None:
         assert not reader.is_alive()
 
 
+def unsent_bytes(port: int) -> int:
+    """Return what the kernel holds for the clients of a port, because they do not read."""
+    rows = [row.split() for row in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return sum(int(row[4].split(":")[0], 16) for row in rows if row[1].endswith(f":{port:04X}"))
+
+
 def test_a_stream_that_nobody_reads_does_not_hold_up_a_stop(daemon: DaemonProcess) -> None:
-    """What a deaf client has not taken is dropped, and no request had to be cut off for it."""
+    """What a deaf client has not taken is dropped, before the time of requests at work is over."""
     host, _, port = daemon.url.removeprefix("http://").rpartition(":")
     with daemon.client() as client, socket.socket() as deaf:
         for key in range(60):
@@ -215,10 +221,10 @@ def test_a_stream_that_nobody_reads_does_not_hold_up_a_stop(daemon: DaemonProces
         deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         deaf.connect((host, int(port)))
         deaf.sendall(b"GET /api/events/stream?after=0 HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        assert deaf.recv(12) == b"HTTP/1.1 200"
+        wait_until(lambda: unsent_bytes(int(port)) > 500_000, "the stream stands still")
         daemon.signal(signal.SIGTERM)
         assert daemon.wait(seconds=10) == 0
-    assert errors(daemon) == []
+    assert "timeout graceful shutdown exceeded" not in daemon.stderr()
 
 
 def unfinished_request(daemon: DaemonProcess) -> socket.socket:
