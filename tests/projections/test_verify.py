@@ -240,3 +240,18 @@ def test_views_of_a_real_log_are_rebuilt_by_themselves(path: Path, log: EventLog
     finally:
         views.close()
     assert verify(log, path).ok
+
+
+def test_a_report_says_how_far_it_went_beside_a_log_that_grows(path: Path, log: EventLog) -> None:
+    """Events that come during the verification are replayed as far as the views have them."""
+    began = log.head()
+
+    def grow(_done: int, _total: int) -> None:
+        if log.head() == began:
+            append(log, 50, 60)
+            runner = ProjectionRunner(path, log)
+            runner.catch_up()
+            runner.close()
+
+    report = verify(log, path, progress=grow)
+    assert report == Report(position=log.head(), events=log.head())
