@@ -151,7 +151,7 @@ class Invalid(ChronicledError):
     code = "invalid"
     status = 422
     title = "Invalid"
-    hint = "Correct what `errors` points at; nothing of the request was recorded."
+    hint = "Correct what `errors` points at; of a refused request nothing is recorded."
 
 
 class UnknownType(Invalid):

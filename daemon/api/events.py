@@ -20,6 +20,7 @@ from daemon.eventlog.requests import EventQuery
 from domain.cloudevents import to_json
 from domain.errors import BeyondHead, InvalidCursor
 from domain.payloads.base import INTEGER_MAX
+from projections.cursor import decode_cursor, encode_cursor, fingerprint
 
 STREAM_PAGE: Final = 64
 """How many events a stream reads and holds at once."""
@@ -33,8 +34,8 @@ async def list_events(
 ) -> Response:
     """List events by position, each as a structured CloudEvent.
 
-    `next` is the position to go on from. A page looks at a bounded stretch of the log, so one
-    with a rare filter may be short, or empty, and still have a `next`.
+    A page looks at a bounded stretch of the log, so one with a rare filter may be short, or
+    empty, and still have a `next`.
     """
     return respond(request, await context.readers.run(_page, context, asked))
 
@@ -43,16 +44,18 @@ def _page(context: Context, asked: EventsParameters) -> Encoded:
     if asked.after is not None:
         _check_head(context, asked.after)
     query = _query(asked, before=asked.before, since=asked.since, until=asked.until)
-    if asked.cursor is not None:
-        position = _cursor_position(asked.cursor)
-        _check_head(context, position)
-        bound = "before" if asked.order == "desc" else "after"
-        query = replace(query, **{bound: position})  # type: ignore[arg-type]
     query = replace(query, descending=asked.order == "desc")
+    bound_to = fingerprint("events", query)
+    if asked.cursor is not None:
+        position = int(decode_cursor(bound_to, asked.cursor, (int,))[0])
+        _check_head(context, position)
+        onward = "before" if query.descending else "after"
+        query = replace(query, **{onward: position})  # type: ignore[arg-type]
     page = context.log.select(query, asked.limit)
     items = [orjson.Fragment(to_json(event)) for event in page.events]
-    following = None if page.next_after is None else str(page.next_after)
-    return encode_page(items, following, page.as_of)
+    following = page.next_after
+    cursor = None if following is None else encode_cursor(bound_to, (following,))
+    return encode_page(items, cursor, page.as_of)
 
 
 def _query(asked: StreamParameters, **bounds: int | None) -> EventQuery:
@@ -70,13 +73,6 @@ def _check_head(context: Context, position: int) -> None:
     head = context.log.head()
     if position > head:
         raise BeyondHead(f"Position {position} is beyond the head of the log, {head}.")
-
-
-def _cursor_position(cursor: str) -> int:
-    position = _position(cursor)
-    if position is None:
-        raise InvalidCursor("The cursor is not one of this list.")
-    return position
 
 
 def _position(text: str) -> int | None:

@@ -42,7 +42,8 @@ def verify(session: Session) -> None:
         if result["ok"]:
             print_line(f"{result['events']} events {upto}: everything is as it was recorded")
         else:
-            print_line(f"{len(result['findings'])} findings {upto}")
+            count = len(result["findings"])
+            print_line(f"{count} finding{'s' if count > 1 else ''} {upto}")
     if not result["ok"]:
         raise typer.Exit(_exit_code(result["findings"]))
 

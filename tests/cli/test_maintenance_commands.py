@@ -45,7 +45,9 @@ def test_a_changed_view_is_exit_1_and_rebuild_mends_it(filled: DaemonProcess) ->
     assert not found["ok"]
     assert found["findings"]
     shown = chronicled("verify", "--data", filled.data, code=1)
-    assert f"findings up to position {COUNT}" in shown.stdout
+    count = len(found["findings"])
+    noun = "finding" if count == 1 else "findings"
+    assert f"{count} {noun} up to position {COUNT}" in shown.stdout
     rebuilt = document("rebuild", "jobs", "--data", filled.data)
     assert rebuilt == {"ok": True, "projections": ["jobs"]}
     assert document("verify", "--data", filled.data)["ok"]
