@@ -90,13 +90,12 @@ def producers(daemon: DaemonProcess) -> Iterator[list[Producer]]:
 def recorded(daemon: DaemonProcess) -> list[tuple[int, str]]:
     """Return position and id of every event in the log, by rising position."""
     found: list[tuple[int, str]] = []
-    cursor: str | None = "0"
+    address: str | None = "/api/events?limit=1000"
     with daemon.client() as client:
-        while cursor is not None:
-            answer = client.get("/api/events", params={"cursor": cursor, "limit": 1000})
-            page = answer.raise_for_status().json()
-            found += [(item["position"], item["id"]) for item in page["items"]]
-            cursor = page["next"]
+        while address is not None:
+            answer = client.get(address).raise_for_status()
+            found += [(item["position"], item["id"]) for item in answer.json()["items"]]
+            address = answer.links.get("next", {}).get("url")
     return found
 
 

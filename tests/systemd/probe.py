@@ -84,12 +84,11 @@ def post(over: httpx.Client, events: list[dict[str, Any]]) -> httpx.Response:
 def recorded(over: httpx.Client) -> dict[int, str]:
     """Return the id of every event in the log by its position."""
     found: dict[int, str] = {}
-    following: str | None = "0"
-    while following:
-        answer = over.get("/api/events", params={"cursor": following, "limit": 1000})
-        page = answer.raise_for_status().json()
-        found |= {item["position"]: item["id"] for item in page["items"]}
-        following = page["next"]
+    address: str | None = "/api/events?limit=1000"
+    while address:
+        answer = over.get(address).raise_for_status()
+        found |= {item["position"]: item["id"] for item in answer.json()["items"]}
+        address = answer.links.get("next", {}).get("url")
     return found
 
 
