@@ -62,7 +62,9 @@ def test_every_route_is_in_the_document(shared: ApiServer, document: Any) -> Non
 
     app: Any = create_app(shared.context)
     served = {
-        f"{method} {route.path}" for route in app._app.routes for method in route.methods - {"HEAD"}
+        f"{method} {route.path}"
+        for route in app._app._app.routes
+        for method in route.methods - {"HEAD"}
     }
     assert served == {name for name, _ in operations(document)}
     assert served == {f"{route.method} {route.path}" for route in ROUTES}
