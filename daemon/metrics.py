@@ -182,6 +182,11 @@ class StateCollector(Collector):
             writer.bounds.queue_events,
         )
         yield _gauge("log_position", "Position of the newest event.", self._log.head())
+        yield _gauge(
+            "log_writable",
+            "Whether the disk takes events; 0 while it refuses.",
+            int(self._log.health.ok),
+        )
         yield from self._projections()
         yield from self._sizes()
         yield from self._snapshots()

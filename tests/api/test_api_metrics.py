@@ -29,6 +29,7 @@ PROMISED = {
     "writer_queue_events": set(),
     "writer_queue_capacity_events": set(),
     "log_position": set(),
+    "log_writable": set(),
     "projection_position": {"projection"},
     "projection_last_processed_timestamp_seconds": {"projection"},
     "projection_failed": {"projection"},

@@ -94,6 +94,11 @@ def refusal(client: httpx.Client) -> httpx.Response:
     return answer
 
 
+def writable(client: httpx.Client) -> bool:
+    """Return whether the metrics say that the log can be written."""
+    return "chronicled_log_writable 1.0" in client.get("/metrics").text
+
+
 def readiness(client: httpx.Client) -> tuple[int, str | None]:
     """Return the status and the code of the log's fault of /readyz."""
     answer = client.get("/readyz")
@@ -109,9 +114,11 @@ def test_a_full_disk_is_said_and_outlived(daemons: Daemons, disk: Path) -> None:
             answer = refusal(client)
             assert (answer.status_code, answer.json()["code"]) == (507, "disk_full")
             assert readiness(client) == (503, "disk_full")
+            assert not writable(client)
             assert client.get("/healthz").status_code == 200
             assert "before" in ids(client)
         wait_until(lambda: readiness(client) == (200, None), "it has recovered by itself")
+        assert writable(client)
         assert post(client, "after").status_code == 201
         assert {"before", "after"} <= set(ids(client))
         assert wait_until(lambda: client.get("/api/jobs/after").is_success, "the views go on")
