@@ -20,7 +20,7 @@ PACKAGES = {
     "promtool": "prometheus",
     "strace": "strace",
     "systemd-analyze": "systemd",
-    "systemd-nspawn": "systemd-container",
+    "systemd-nspawn": "systemd-container dbus",
     "systemd-socket-activate": "systemd",
     "system-python": "python3",
     "root": "",
