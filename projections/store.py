@@ -325,9 +325,12 @@ class Store:
         return build._replace(live=True)
 
     def retire(self, generation: Generation) -> None:
-        """Take a set of tables out of the register; `sweep` drops the tables later."""
+        """Take a set of tables out of the register; `sweep` drops the tables later.
+
+        A table that somebody took away must not keep the new ones from taking its place.
+        """
         if generation.live:
-            for table in generation.tables.split():
+            for table in set(generation.tables.split()).intersection(self._tables("")):
                 self._rename(table, f"g{generation.number}_{table}")
         self.db.execute(_SQL["delete_generation"], (generation.number,))
 

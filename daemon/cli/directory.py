@@ -25,7 +25,7 @@ from daemon.cli.progress import OnProgress
 from daemon.eventlog.connection import APPLICATION_ID, SCHEMA_VERSION, ReadPool
 from daemon.eventlog.log import EventLog
 from daemon.eventlog.reader import Reader
-from daemon.eventlog.requests import LogHealth
+from daemon.eventlog.requests import LogHealth, WriterBounds
 from daemon.lock import LOG_FILE, VIEWS_FILE, DataDirectory
 from daemon.replay.verify import verify
 from domain.errors import LogDamaged, NewerSchema
@@ -68,6 +68,8 @@ class RestingLog(Reader):
         self.path = str(path)
         self.health = LogHealth()
         self.writer = self
+        self.bounds = WriterBounds()
+        self.queued_events = 0
         with self.pool.connection() as db:
             if db.pragma("application_id") != APPLICATION_ID:
                 raise LogDamaged(f"{path} is not an event log")
@@ -87,6 +89,9 @@ class RestingLog(Reader):
 class RestingRunner:
     """Stands for the runner where nothing brings the views on."""
 
+    def __init__(self, views: Views) -> None:
+        self.status = views.status
+
     def on_progress(self, _callback: Callable[[], None]) -> Callable[[], None]:
         """Accept who wants to know of progress; there is none."""
         return lambda: None
@@ -101,7 +106,7 @@ class DirectoryReader:
         self._context = Context(
             log=cast("EventLog", self._log),
             views=self._views,
-            runner=cast("ProjectionRunner", RestingRunner()),
+            runner=cast("ProjectionRunner", RestingRunner(self._views)),
         )
         self._runner = asyncio.Runner()
         self._client = httpx.AsyncClient(

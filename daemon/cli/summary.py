@@ -62,7 +62,13 @@ def summary(
 ) -> None:
     """Sum up jobs, alerts and files, of all time or of the days that a range touches."""
     params = given(since=since, until=until, kind=kind)
-    show_summary(session, session.reader().get("/api/summary", params))
+    reader = session.reader()
+    show_summary(session, reader.get("/api/summary", params))
+    for each in reader.get("/api/metrics")["projections"]:
+        if each["state"] == "failed":
+            name, place = each["name"], each["failed_position"]
+            notice(f"{name} stands still at event {place}: {each['error']}")
+            notice(f"What it shows is older. Mend it with: chronicled rebuild {name}")
 
 
 def show_summary(session: Session, answer: dict[str, Any]) -> None:

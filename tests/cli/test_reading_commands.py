@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import apsw
 import pytest
 from commands import chronicled, document, documents, event, lines, start
 from daemon_process import DaemonProcess
@@ -149,6 +151,22 @@ def test_an_alert_is_acknowledged_and_resolved(told: DaemonProcess) -> None:
         client.get("/api/alerts", params={"wait_for": receipt["as_of"]})
     (shown,) = document("alerts", "list", "--state", "resolved", "--data", told.data)["items"]
     assert (shown["acknowledged_by"], shown["resolved_by"]) == ("ines", "ines")
+
+
+def test_the_summary_names_a_failed_projection(told: DaemonProcess) -> None:
+    """A projection that stands still is told beside the answer, until it is rebuilt."""
+    told.stop()
+    with closing(apsw.Connection(str(told.data / "views.db"))) as db:
+        db.execute("DROP TABLE job_history")
+    told.start()
+    chronicled("append", "--data", told.data, text=lines(event(7, subject="later")))
+    shown = wait_until(
+        lambda: (seen := chronicled("summary", "--data", told.data)).stderr and seen,
+        "it has failed",
+    )
+    assert "job_history stands still at event" in shown.stderr
+    chronicled("rebuild", "job_history", "--data", told.data)
+    assert chronicled("summary", "--data", told.data).stderr == ""
 
 
 def test_the_summary_equals_the_interface(told: DaemonProcess) -> None:

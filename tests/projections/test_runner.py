@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import apsw
@@ -183,6 +184,21 @@ def test_a_failed_projection_can_be_rebuilt(path, feed, runners) -> None:
     runner.catch_up()
     assert state(runner) == ("live", 9)
     assert rows(path, "words") == WORDS
+
+
+def test_a_table_that_was_taken_away_is_rebuilt(path, feed, runners) -> None:
+    """A projection whose table is gone fails alone, and a rebuild brings the table back."""
+    built(path, feed, projections=[WordCounts("lost"), WordCounts("good")])
+    with closing(apsw.Connection(str(path))) as db:
+        db.execute("DROP TABLE lost")
+    submitted(feed, ["a"])
+    runners.append(runner := ProjectionRunner(path, feed, [WordCounts("lost"), WordCounts("good")]))
+    runner.catch_up()
+    assert [status.state for status in runner.status()] == ["live", "failed"]
+    runner.request_rebuild("lost")
+    runner.catch_up()
+    assert [status.state for status in runner.status()] == ["live", "live"]
+    assert rows(path, "lost") == rows(path, "good")
 
 
 def test_a_rebuild_that_fails_leaves_the_live_tables_going(path, feed, runners) -> None:
