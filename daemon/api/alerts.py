@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from daemon.api.answers import Encoded, encode, encode_found, respond
-from daemon.api.bodies import PLAIN, media_type, read_body
+from daemon.api.bodies import media_type, read_body
 from daemon.api.context import Context, InContext
 from daemon.api.ingest import receipts
 from daemon.api.log_reads import read_through
@@ -22,6 +22,7 @@ from daemon.api.problems import invalid_body
 from daemon.api.waiting import wait_for_views
 from daemon.api.writing import append
 from daemon.eventlog.requests import Append
+from daemon.intake.media import PLAIN
 from domain.alert import AlertState, AlertStatus, advance_alert
 from domain.cloudevents import from_structured
 from domain.errors import NotFound, UnsupportedMediaType

@@ -13,6 +13,7 @@ from typing import Final
 
 from starlette.requests import ClientDisconnect, Request
 
+from daemon.intake.media import parse_media_type
 from domain.errors import QueueFull, TooLarge, Undecodable, UnsupportedMediaType
 
 SMALL_BODY_BYTES: Final = 64 * 1024
@@ -20,11 +21,6 @@ SMALL_BODY_BYTES: Final = 64 * 1024
 
 BUDGET_BATCHES: Final = 8
 """How many bodies of the greatest allowed size may be in hand at once."""
-
-STRUCTURED: Final = "application/cloudevents+json"
-BATCH: Final = "application/cloudevents-batch+json"
-PLAIN: Final = "application/json"
-LINES: Final = frozenset({"application/x-ndjson", "application/ndjson", "application/jsonl"})
 
 
 def media_type(request: Request) -> str:
@@ -40,12 +36,7 @@ def media_type(request: Request) -> str:
             f"Content-Encoding {encoding[:64]!r} is not read here.",
             hint="Send the body uncompressed.",
         )
-    name, _, parameters = request.headers.get("content-type", "").lower().partition(";")
-    for parameter in parameters.split(";"):
-        key, _, value = parameter.strip().partition("=")
-        if key == "charset" and value.strip('"') not in ("utf-8", "utf8", "us-ascii"):
-            raise UnsupportedMediaType(f"The charset {value[:64]!r} is not read here; send UTF-8.")
-    return name.strip()
+    return parse_media_type(request.headers.get("content-type"))
 
 
 class BodyBudget:

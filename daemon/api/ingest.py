@@ -16,17 +16,14 @@ from starlette.responses import Response
 
 from daemon.api.answers import AS_OF_HEADER, JsonResponse
 from daemon.api.bodies import (
-    BATCH,
-    LINES,
-    PLAIN,
     SMALL_BODY_BYTES,
-    STRUCTURED,
     media_type,
     read_body,
 )
 from daemon.api.context import Context, context_of
 from daemon.api.writing import append, receipt_document
 from daemon.eventlog.requests import Append, Appended
+from daemon.intake.media import BATCH, LINES, PLAIN, STRUCTURED
 from domain.cloudevents import from_batch, from_binary, from_json, from_ndjson
 from domain.errors import ChronicledError, UnsupportedMediaType
 from domain.events import NewEvent

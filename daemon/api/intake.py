@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from daemon.api.answers import JsonResponse
-from daemon.api.bodies import LINES, media_type, read_body
+from daemon.api.bodies import media_type, read_body
 from daemon.api.context import Context, InContext, context_of
 from daemon.api.ingest import decoded, receipts
 from daemon.api.parameters import Name, Parameters, Position, read_parameters
@@ -33,6 +33,7 @@ from daemon.intake.formats import (
     find_format,
     make_dead_letter,
 )
+from daemon.intake.media import LINES
 from domain.errors import ChronicledError, Invalid, TooLarge, UnsupportedMediaType, VersionConflict
 
 
@@ -59,7 +60,7 @@ class IntakeParameters(Parameters):
         """Return the stretch of the followed file, None when none is followed.
 
         Raises:
-            Invalid: one of the three parameters is missing, or the end is before the start.
+            Invalid: one of the three parameters is missing, or the end is not after the start.
 
         """
         given = (self.follow, self.start, self.end)
@@ -67,8 +68,9 @@ class IntakeParameters(Parameters):
             return None
         if self.follow is None or self.start is None or self.end is None:
             raise _invalid("follow", "follow, start and end belong together")
-        if self.end < self.start:
-            raise _invalid("end", "the end is before the start")
+        if self.end <= self.start:
+            # An empty stretch is always "recorded before": its dead letters would be dropped.
+            raise _invalid("end", "the end has to be after the start")
         return Follow(self.follow, self.start, self.end)
 
 

@@ -15,12 +15,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from daemon.api.answers import NO_STORE, JsonResponse
-from daemon.api.bodies import PLAIN, media_type, read_body
+from daemon.api.bodies import media_type, read_body
 from daemon.api.context import Context, InContext
 from daemon.api.guard import by_socket
 from daemon.api.operations import Kind, Operation, Progress, Work
 from daemon.api.problems import invalid_body
 from daemon.api.sse import EventStream, frame, wait_or_heartbeat
+from daemon.intake.media import PLAIN
 from daemon.replay.verify import verify
 from domain.errors import ChronicledError, Forbidden, NotFound, UnsupportedMediaType
 from domain.suggest import did_you_mean, shorten

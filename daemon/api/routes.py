@@ -21,9 +21,9 @@ from daemon.api import (
     schemas,
     summary,
 )
-from daemon.api.bodies import BATCH, PLAIN, STRUCTURED
 from daemon.api.operations import OperationRunningError
 from daemon.api.parameters import Parameters
+from daemon.intake.media import BATCH, PLAIN, STRUCTURED
 from domain.errors import (
     BeyondHead,
     ChronicledError,

@@ -148,11 +148,6 @@ class Target:
     url: str | None = None
     socket: Path | None = None
 
-    @property
-    def by_address(self) -> bool:
-        """Whether a daemon's address was given, so that the directory plays no part."""
-        return bool(self.url or self.socket)
-
     def __str__(self) -> str:
         return str(self.socket or self.url or f"the data directory {self.data}")
 

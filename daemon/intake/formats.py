@@ -17,6 +17,7 @@ import orjson
 from daemon.eventlog.requests import KEPT_BYTES_MAX, DeadLetter
 from daemon.intake.flowlord_file import decode_file
 from daemon.intake.flowlord_task import decode_task
+from daemon.intake.media import BATCH, LINES, PLAIN, STRUCTURED, parse_media_type
 from daemon.intake.message import Options
 from daemon.intake.secrets import mask_bytes, mask_text
 from domain.cloudevents import from_structured
@@ -41,11 +42,6 @@ an event longer than what it says, but not by so much."""
 DETAIL_MAX: Final = 1_000
 """How long the detail of a dead letter may be (characters)."""
 
-_PLAIN: Final = "application/json"
-_STRUCTURED: Final = "application/cloudevents+json"
-_BATCH: Final = "application/cloudevents-batch+json"
-_LINES: Final = frozenset({"application/x-ndjson", "application/ndjson", "application/jsonl"})
-_CHARSETS: Final = frozenset({"utf-8", "utf8", "us-ascii"})
 _BOM: Final = b"\xef\xbb\xbf"
 _MASKED_BYTES_MAX: Final = KEPT_BYTES_MAX + 4_096
 """So much of a long line is masked: what is kept of it, and a secret that the end would cut."""
@@ -121,7 +117,7 @@ def decode_body(
     media_type = _media_type(chosen, content_type)
     if len(body) > limits.batch_bytes:
         raise TooLarge(f"The body is over {limits.batch_bytes} bytes.")
-    messages = _split(body) if media_type in _LINES else _whole(body, media_type)
+    messages = _split(body) if media_type in LINES else _whole(body, media_type)
     options = _options(limits, source)
     events: list[NewEvent] = []
     faults: list[Fault] = []
@@ -214,18 +210,13 @@ def _decode_message(chosen: Format, message: object, options: Options) -> list[N
 
 def _media_type(chosen: Format, content_type: str | None) -> str:
     """Return the media type, after checking that the format has it and that it is UTF-8."""
-    name, *parameters = (content_type or "").lower().split(";")
-    media_type = name.strip()
-    taken = {_PLAIN, *_LINES}
+    media_type = parse_media_type(content_type)
+    taken = {PLAIN, *LINES}
     if chosen.name == "cloudevents":
-        taken |= {_STRUCTURED, _BATCH}
+        taken |= {STRUCTURED, BATCH}
     if media_type not in taken:
         said = f"The content type {media_type[:80]!r}" if media_type else "No content type"
-        raise UnsupportedMediaType(f"{said} is read as {chosen.name}; send {_PLAIN}.")
-    for parameter in parameters:
-        key, _, value = parameter.strip().partition("=")
-        if key == "charset" and value.strip('"') not in _CHARSETS:
-            raise UnsupportedMediaType(f"The charset {value[:80]!r} is not read; send UTF-8.")
+        raise UnsupportedMediaType(f"{said} is read as {chosen.name}; send {PLAIN}.")
     return media_type
 
 
@@ -233,11 +224,11 @@ def _whole(body: bytes, media_type: str) -> list[object]:
     """Return the messages of a body that is one JSON value."""
     found = _load(body)
     if isinstance(found, list):
-        if media_type == _STRUCTURED:
-            raise Undecodable(f"The content type {_STRUCTURED} is one object, not an array.")
+        if media_type == STRUCTURED:
+            raise Undecodable(f"The content type {STRUCTURED} is one object, not an array.")
         return found
-    if media_type == _BATCH:
-        raise Undecodable(f"The content type {_BATCH} is an array of objects.")
+    if media_type == BATCH:
+        raise Undecodable(f"The content type {BATCH} is an array of objects.")
     return [found]
 
 

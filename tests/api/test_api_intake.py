@@ -124,6 +124,7 @@ def test_the_source_can_be_set(client: httpx.Client) -> None:
         ("flowlord-task?on_error=ignore", NDJSON, 422, "invalid"),
         ("flowlord-task?follow=x", NDJSON, 422, "invalid"),
         ("flowlord-task?follow=x&start=2&end=1", NDJSON, 422, "invalid"),
+        ("flowlord-task?on_error=deadletter&follow=x&start=0&end=0", NDJSON, 422, "invalid"),
         ("flowlord-task?follow=x&start=-1&end=1", NDJSON, 422, "invalid"),
         ("flowlord-task?folow=x", NDJSON, 422, "invalid"),
     ],
