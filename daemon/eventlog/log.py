@@ -185,6 +185,10 @@ class EventLog:
         """Call back with the new head after each commit; returns how to stop that."""
         return self.writer.on_commit(callback)
 
+    def on_group_end(self, callback: Callable[[], None]) -> None:
+        """Call back on the writer's thread when every request of a commit was answered."""
+        self.writer.on_group_end(callback)
+
     # -- reading ------------------------------------------------------------------------------
 
     def head(self) -> int:

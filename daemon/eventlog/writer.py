@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import apsw
 
@@ -110,6 +110,7 @@ class Writer:
         connection.set_wal_hook(self._committed)
         self._listeners: list[Callable[[int], None]] = []
         self._observers: list[Callable[[int], None]] = []
+        self._enders: list[Callable[[], None]] = []
 
     # -- any thread ---------------------------------------------------------------------------
 
@@ -171,6 +172,15 @@ class Writer:
         for callback in self._listeners:
             _call(callback, self.head)
 
+    def on_group_end(self, callback: Callable[[], None]) -> None:
+        """Call back on the writer's thread when every request of a group was answered.
+
+        Also when the group failed or held nothing new: each answer is followed by such a call, so
+        that answers may be gathered and handed on at once.
+        """
+        with self._lock:
+            self._enders = [*self._enders, callback]
+
     def observe_groups(self, callback: Callable[[int], None]) -> None:
         """Call back with the number of events of each commit."""
         with self._lock:
@@ -190,6 +200,7 @@ class Writer:
         outcomes = self._commit([waiting[0] for waiting in group], now)
         for waiting, outcome in zip(group, outcomes, strict=True):
             _call(waiting[1], outcome)
+        self._end_group()
         if self.head > before:
             for callback in self._observers:
                 _call(callback, self.head - before)
@@ -217,6 +228,11 @@ class Writer:
             self._queued = (0, 0)
         for _, answer, _, _ in waiting:
             _call(answer, StorageFailed(f"the log closed on a failing disk: {self.health.error}"))
+        self._end_group()
+
+    def _end_group(self) -> None:
+        for callback in self._enders:
+            _call(callback)
 
     def close(self) -> None:
         """Checkpoint and close the connection. Call after `drain`, when no reader is left."""
@@ -380,9 +396,9 @@ def _free_bytes(path: Path) -> int:
     return disk.f_bavail * disk.f_frsize
 
 
-def _call(callback: Callable[[Any], None], value: object) -> None:
+def _call(callback: Callable[..., None], *values: object) -> None:
     """Call back; a caller's failure is its own and must not stop the writer."""
     try:
-        callback(value)
+        callback(*values)
     except Exception:
         _logger.exception("a callback of the writer failed")

@@ -208,8 +208,10 @@ def test_closing_on_a_failing_disk_ends_and_answers(log, disk) -> None:
     """Everybody who waits is told, although no commit succeeds any more."""
     disk.fail("write", "-wal", no_room)
     outcomes = submit(log, *([large(n, 1_000_000)] for n in range(4, 40)))
+    answered: list[int] = []
+    log.on_group_end(lambda: answered.append(len(outcomes)))
     log.close()
-    assert len(outcomes) == 36
+    assert answered[-1] == len(outcomes) == 36
     assert all(isinstance(outcome, DiskFull | StorageFailed) for outcome in outcomes)
 
 

@@ -145,6 +145,21 @@ def test_listeners_hear_of_each_commit_that_moved_the_head(log) -> None:
     assert heard == [2]
 
 
+def test_the_end_of_a_group_follows_its_answers(log) -> None:
+    """Who gathers answers is told once that the group is answered, also when it failed."""
+    heard: list[object] = []
+    log.on_group_end(lambda: heard.append("end"))
+    requests = [[event(1)], [event(2, expected_version=7)], Work(lambda _: 1 / 0)]
+    for request in requests:
+        log.submit(request if isinstance(request, Work) else Append(request), heard.append)
+    log.writer.step(0)
+    assert len(heard) == 4
+    assert heard.index("end") == 3
+    log.submit(Append([event(1)]), heard.append)
+    log.writer.step(0)
+    assert (len(heard), heard[-1]) == (6, "end")
+
+
 def test_a_callback_that_fails_stops_nobody(log, caplog) -> None:
     """An answer that raises is logged; the next caller and the listeners are called."""
     heard: list[int] = []
