@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +24,7 @@ from domain.errors import ChronicledError, NotFound
 from domain.events import RecordedEvent
 from domain.suggest import did_you_mean
 from projections import store as storage
+from projections.progress import Projector
 from projections.registry import PROJECTIONS
 from projections.seam import Batch, Feed, Fold, Projection, ProjectionStatus
 from projections.store import Generation, Store, open_store, statuses
@@ -56,7 +57,7 @@ class _Member:
         return self.fold is not None and self.generation.error is None
 
 
-class ProjectionRunner:
+class ProjectionRunner(Projector):
     """Keeps ``views.db`` up to date with a log; a service driven by `step`.
 
     `step` belongs to one thread at a time, everything else may be called from any.
@@ -74,6 +75,7 @@ class ProjectionRunner:
         build_events: int = BUILD_EVENTS,
         synchronous: str = "NORMAL",
     ) -> None:
+        super().__init__(projection.name for projection in projections)
         self.woken = threading.Event()
         self._path = path
         self._feed = feed
@@ -84,11 +86,7 @@ class ProjectionRunner:
         self._store: Store | None = None
         self._members: list[_Member] = []
         self._distrusted = False
-        self._published = threading.Condition()
-        self._listeners: list[Callable[[], None]] = []
         self._requested: set[str] = set()
-        self._status: list[ProjectionStatus] = []
-        self._caught_up = self._closed = False
         self._head = 0
         # Views of another log must be gone before the first reader comes; a disk that refuses now
         # may not at the first step.
@@ -102,51 +100,6 @@ class ProjectionRunner:
     def wake(self) -> None:
         """Say that there may be new events."""
         self.woken.set()
-
-    def status(self) -> list[ProjectionStatus]:
-        """Return how each projection stands, by name."""
-        with self._published:
-            return list(self._status)
-
-    @property
-    def caught_up(self) -> bool:
-        """Whether every projection that has not failed was at the head once since the start."""
-        return self._caught_up
-
-    def on_progress(self, callback: Callable[[], None]) -> Callable[[], None]:
-        """Call back, on any thread, when the status may have changed; returns how to stop that."""
-        with self._published:
-            self._listeners.append(callback)
-
-        def leave() -> None:
-            with self._published:
-                self._listeners.remove(callback)
-
-        return leave
-
-    def wait_for(
-        self, position: int, timeout_seconds: float, names: Iterable[str] | None = None
-    ) -> bool:
-        """Wait until the live tables of these projections (default: all) know a position.
-
-        A failed projection is not waited for; when all have failed the answer is False at once.
-        """
-        wanted = frozenset(self._projections if names is None else names)
-        with self._published:
-            self._published.wait_for(
-                lambda: self._closed or self._reached(position, wanted) is not None,
-                timeout_seconds,
-            )
-            return self._reached(position, wanted) is True
-
-    def _reached(self, position: int, names: frozenset[str]) -> bool | None:
-        """Whether the tables know a position; None while they may yet come to."""
-        known = [each for each in self._status if each.name in names]
-        able = [each for each in known if each.state != "failed"]
-        if known and not able:
-            return False
-        reached = all(each.state != "building" and each.position >= position for each in able)
-        return True if able and reached else None
 
     def request_rebuild(self, name: str | None = None) -> None:
         """Ask for a projection (default: all of them) to be built again from the log.
@@ -173,9 +126,7 @@ class ProjectionRunner:
 
     def close(self) -> None:
         """Close the file; call it when no thread runs `step` any more."""
-        with self._published:
-            self._closed = True
-            self._published.notify_all()
+        self._end()
         self._release()
 
     # -- the work ------------------------------------------------------------------------------
@@ -423,16 +374,11 @@ class ProjectionRunner:
         )
 
     def _publish(self, head: int | None = None) -> None:
-        """Show the others how the projections stand, and wake those who wait for it."""
-        with self._published:
+        """Show the others how the projections stand."""
+
+        def read() -> list[ProjectionStatus]:
             self._head = self._head if head is None else head
-            self._status = statuses(
-                self._projections.values(),
-                [member.generation for member in self._members],
-                self._head,
-                self._requested,
-            )
-            self._published.notify_all()
-            listeners = list(self._listeners)
-        for listener in listeners:
-            listener()
+            generations = [member.generation for member in self._members]
+            return statuses(self._projections.values(), generations, self._head, self._requested)
+
+        self._show(read)
