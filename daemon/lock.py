@@ -83,6 +83,11 @@ class DataDirectory:
         return held
 
     @property
+    def descriptor(self) -> int:
+        """What holds the lock; the directory stays locked while any process has it open."""
+        return self._descriptor
+
+    @property
     def log_path(self) -> Path:
         """The event log, the only truth."""
         return self.path / LOG_FILE

@@ -28,7 +28,7 @@ from domain.errors import ChronicledError
 
 if TYPE_CHECKING:
     from daemon.eventlog.log import EventLog
-    from projections.runner import ProjectionRunner
+    from projections.progress import Projector
     from projections.views import Views
 
 PROGRAM_VERSION: Final = distribution_version("chronicled")
@@ -159,7 +159,7 @@ class StateCollector(Collector):
     """Gauges that are looked up when a scraper asks: the log, the projections, the disk."""
 
     def __init__(
-        self, log: EventLog, views: Views, runner: ProjectionRunner, files: Mapping[str, Path]
+        self, log: EventLog, views: Views, runner: Projector, files: Mapping[str, Path]
     ) -> None:
         self._log = log
         self._views = views

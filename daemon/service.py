@@ -26,10 +26,12 @@ from daemon.api.app import create_app
 from daemon.api.context import Context
 from daemon.config import Config
 from daemon.eventlog.log import EventLog
-from daemon.lifecycle import Clock, ServiceThread, system_clock
+from daemon.lifecycle import Clock, system_clock
 from daemon.listeners import Listeners, bind
 from daemon.lock import DataDirectory
 from daemon.notify import Notifier, inherited_sockets
+from daemon.projector.messages import Settings
+from daemon.projector.process import ProjectorProcess
 from daemon.server import ClosedDoor, Server
 from domain.errors import (
     ChronicledError,
@@ -40,7 +42,7 @@ from domain.errors import (
     QueueFull,
     StorageFailed,
 )
-from projections.runner import ProjectionRunner
+from projections.progress import Projector
 from projections.views import Views
 
 STOP_SECONDS: Final = 40.0
@@ -51,6 +53,7 @@ _EXTEND_SECONDS: Final = 5.0
 _EXTENSIONS_MAX: Final = 180
 _RETRY_SECONDS_MAX: Final = 30.0
 _BUSY_SECONDS: Final = 0.1
+_PROJECTOR_SECONDS: Final = 5.0
 
 T = TypeVar("T")
 _logger = logging.getLogger(__name__)
@@ -87,10 +90,9 @@ class Parts:
     """The parts that work on the data directory, wired together."""
 
     log: EventLog
-    runner: ProjectionRunner
+    projector: Projector
     views: Views
     context: Context
-    projector: ServiceThread
 
     @classmethod
     def open(cls, config: Config, directory: DataDirectory, clock: Clock) -> Self:
@@ -110,24 +112,31 @@ class Parts:
             )
             undo.callback(log.close)
             log.verify_tail()
-            runner = ProjectionRunner(
-                directory.views_path,
-                log,
-                batch_events=config.views.batch_events,
-                synchronous=config.views.synchronous,
+            projector = ProjectorProcess(
+                Settings(
+                    log=str(directory.log_path),
+                    views=str(directory.views_path),
+                    batch_events=config.views.batch_events,
+                    synchronous=config.views.synchronous,
+                    level=config.logging.level,
+                    style=config.logging.format,
+                ),
+                inherited=[directory.descriptor],
             )
-            undo.callback(runner.close)
+            undo.callback(projector.close)
+            projector.start(_PROJECTOR_SECONDS)
             views = Views(
                 directory.views_path,
                 timeout_seconds=config.server.read_timeout_seconds,
-                on_damage=runner.distrust,
-                on_missing=runner.wake,
+                on_damage=projector.distrust,
+                on_missing=projector.wake,
+                log=(log.log_id, log.epoch),
             )
             undo.callback(views.close)
             context = Context(
                 log=log,
                 views=views,
-                runner=runner,
+                runner=projector,
                 limits=config.limits,
                 clock=clock,
                 names=(config.address.host,),
@@ -135,20 +144,18 @@ class Parts:
                 read_seconds_max=config.server.read_timeout_seconds,
             )
             undo.pop_all()
-        log.on_commit(lambda _: runner.wake())
-        return cls(log, runner, views, context, ServiceThread(runner, clock))
+        log.on_commit(lambda _: projector.wake())
+        return cls(log, projector, views, context)
 
     def start(self) -> None:
-        """Start the writer and the projections."""
+        """Start the writer."""
         self.log.start()
-        self.projector.start()
 
     def close(self) -> None:
         """Commit what is queued, stop the projections at the end of a batch, close every file."""
         self.context.close()
-        self.projector.stop()
         self.views.close()
-        self.runner.close()
+        self.projector.close()
         self.log.close()
 
 
@@ -347,11 +354,11 @@ def _status(parts: Parts) -> str:
     health = parts.log.health
     if not health.ok:
         return f"refusing events: {health.error}"
-    statuses = parts.runner.status()
+    statuses = parts.projector.status()
     failed = [each.name for each in statuses if each.state == "failed"]
     if failed:
         return f"ready; failed projections: {', '.join(failed)}"
-    if not parts.runner.caught_up:
+    if not parts.projector.caught_up:
         position = min((each.built or each.position for each in statuses), default=0)
         return f"ready; projections at {position} of {parts.log.head()}"
     return "ready"

@@ -16,6 +16,7 @@ PARTS = ("EventLog.open", "ProjectionRunner", "Views", "create_app")
 
 BOOTSTRAP = {
     "daemon/service.py": "the running daemon",
+    "daemon/projector/child.py": "the projections of the running daemon, in their own process",
     "daemon/cli/directory.py": "the same parts for a command on a directory without a daemon",
     "daemon/replay/verify.py": "projections on a temporary file, to compare with the live ones",
 }

@@ -20,7 +20,7 @@ from domain.limits import Limits
 
 if TYPE_CHECKING:
     from daemon.eventlog.log import EventLog
-    from projections.runner import ProjectionRunner
+    from projections.progress import Projector
     from projections.views import Views
 
 READ_THREADS: Final = 4
@@ -35,7 +35,7 @@ class Context:
 
     log: EventLog
     views: Views
-    runner: ProjectionRunner
+    runner: Projector
     limits: Limits = field(default_factory=Limits)
     clock: Clock = system_clock
     names: tuple[str, ...] = ()

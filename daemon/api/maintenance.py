@@ -27,7 +27,7 @@ from domain.errors import ChronicledError, Forbidden, NotFound, UnsupportedMedia
 from domain.suggest import did_you_mean, shorten
 
 if TYPE_CHECKING:
-    from projections.runner import ProjectionRunner
+    from projections.progress import Projector
 
 _BODY_BYTES_MAX: Final = 64 * 1024
 _LOOK_SECONDS: Final = 1.0
@@ -99,7 +99,7 @@ def _verify(context: Context, progress: Progress) -> dict[str, Any]:
     }
 
 
-def _rebuild(runner: ProjectionRunner, name: str | None, progress: Progress) -> dict[str, Any]:
+def _rebuild(runner: Projector, name: str | None, progress: Progress) -> dict[str, Any]:
     changed = threading.Event()
     leave = runner.on_progress(changed.set)
     try:

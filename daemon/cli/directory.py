@@ -22,13 +22,11 @@ from daemon.api.context import Context
 from daemon.cli.connection import Params
 from daemon.cli.failures import CommandError
 from daemon.cli.progress import OnProgress
-from daemon.eventlog.connection import APPLICATION_ID, SCHEMA_VERSION, ReadPool
 from daemon.eventlog.log import EventLog
-from daemon.eventlog.reader import Reader
+from daemon.eventlog.log_file import LogFile
 from daemon.eventlog.requests import LogHealth, WriterBounds
 from daemon.lock import LOG_FILE, VIEWS_FILE, DataDirectory
 from daemon.replay.verify import verify
-from domain.errors import LogDamaged, NewerSchema
 from projections.runner import ProjectionRunner
 from projections.views import Views
 
@@ -54,29 +52,15 @@ def require_log(data: Path) -> Path:
     return path
 
 
-class RestingLog(Reader):
-    """The log's file, read-only: nothing is appended and nothing comes.
-
-    Raises:
-        NewerSchema, LogDamaged: this program cannot read it.
-
-    """
+class RestingLog(LogFile):
+    """A log to which nothing is appended and from which nothing comes."""
 
     def __init__(self, path: Path) -> None:
-        self.pool = ReadPool(str(path))
-        super().__init__(self.pool)
-        self.path = str(path)
+        super().__init__(path)
         self.health = LogHealth()
         self.writer = self
         self.bounds = WriterBounds()
         self.queued_events = 0
-        with self.pool.connection() as db:
-            if db.pragma("application_id") != APPLICATION_ID:
-                raise LogDamaged(f"{path} is not an event log")
-            if (version := db.pragma("user_version")) > SCHEMA_VERSION:
-                raise NewerSchema(f"{path} has schema {version}")
-            self.log_id = db.execute("SELECT value FROM log_meta WHERE key = 'log_id'").get
-            self.epoch = db.execute("SELECT value FROM log_meta WHERE key = 'epoch'").get
 
     def on_commit(self, _callback: Callable[[int], None]) -> Callable[[], None]:
         """Accept who wants to know of commits; there are none."""
@@ -121,7 +105,7 @@ class DirectoryReader:
         self._runner.close()
         self._context.close()
         self._views.close()
-        self._log.pool.close()
+        self._log.close()
 
     def get(self, path: str, params: Params | None = None) -> Any:
         """Return the decoded JSON of the answer; a problem is raised as `CommandError`."""

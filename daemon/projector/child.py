@@ -1,0 +1,125 @@
+"""The projector: brings the views up to the log, in a process that does nothing else.
+
+It reads the log's file, writes the views, and tells the daemon how the projections stand. The
+daemon wakes it after commits; between two looks at the log it rests a moment, because a transaction
+costs much the same for one event as for many.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final
+
+from daemon import logs
+from daemon.eventlog.log_file import LogFile
+from daemon.lifecycle import ServiceThread, system_clock
+from daemon.projector.messages import Line, Settings
+from domain.errors import ChronicledError
+from projections.runner import ProjectionRunner
+
+PACE_SECONDS: Final = 0.01
+"""How long after a wake the next one is heeded."""
+NICENESS: Final = 10
+"""Whoever waits for an acknowledgement goes before the views."""
+
+_logger = logging.getLogger(__name__)
+
+
+class Reporter:
+    """Tells the daemon how the projections stand, whenever that has changed."""
+
+    def __init__(self, line: Line, runner: ProjectionRunner) -> None:
+        self._line = line
+        self._runner = runner
+        self._lock = threading.Lock()
+        self._said: dict[str, Any] = {}
+        self.handled = 0
+        """The number of the last request for a rebuild that the runner knows."""
+
+    def report(self) -> None:
+        """Say it, unless it was said before."""
+        with self._lock:
+            # The number first: a status that is read after it includes what was asked for.
+            message: dict[str, Any] = {"handled": self.handled}
+            message["status"] = [asdict(each) for each in self._runner.status()]
+            message["caught_up"] = self._runner.caught_up
+            if message != self._said:
+                self._said = message
+                # A daemon that has gone is noticed by whoever receives.
+                with contextlib.suppress(OSError):
+                    self._line.send(message)
+
+
+def main() -> int:
+    """Work for the daemon at the other end of the two sockets that are named as arguments."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # A signal to the whole group is for the daemon, which then says when to stop.
+        signal.signal(number, signal.SIG_IGN)
+    line, wakes = (socket.socket(fileno=int(number)) for number in sys.argv[1:3])
+    with contextlib.suppress(OSError):
+        os.nice(NICENESS)
+    return work(Line(line), wakes)
+
+
+def work(line: Line, wakes: socket.socket) -> int:
+    """Keep the views up to date until the daemon says stop; return the exit code.
+
+    When the daemon has gone without a word the process ends at once: a transaction that was not
+    committed is as if it had not been, and the next daemon must not have to wait.
+    """
+    messages = line.messages()
+    first = next(messages, None)
+    if first is None:
+        return 0
+    settings = Settings(**first)
+    logs.configure(settings.level, settings.style)  # type: ignore[arg-type]
+    try:
+        log = LogFile(Path(settings.log))
+    except ChronicledError as error:
+        _logger.error("the projector cannot read the log", extra={"error": error.detail})  # noqa: TRY400
+        return 1
+    runner = ProjectionRunner(
+        Path(settings.views),
+        log,
+        batch_events=settings.batch_events,
+        synchronous=settings.synchronous,
+    )
+    reporter = Reporter(line, runner)
+    runner.on_progress(reporter.report)
+    reporter.report()
+    thread = ServiceThread(runner, system_clock)
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 100)
+    thread.start()
+    threading.Thread(target=_heed, args=(wakes, runner), name="wake", daemon=True).start()
+    for message in messages:
+        if "stop" in message:
+            thread.stop()
+            runner.close()
+            log.close()
+            return 0
+        if "distrust" in message:
+            runner.distrust()
+        if "rebuild" in message:
+            runner.request_rebuild(message["rebuild"])
+            reporter.handled = message["number"]
+            reporter.report()
+    os._exit(0)
+
+
+def _heed(wakes: socket.socket, runner: ProjectionRunner) -> None:
+    """Wake the runner when the daemon says so, at a bounded pace: many wakes are one."""
+    pause = threading.Event()
+    while wakes.recv(65536):
+        runner.wake()
+        pause.wait(PACE_SECONDS)
