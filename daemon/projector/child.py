@@ -85,7 +85,8 @@ def work(line: Line, wakes: socket.socket) -> int:
     try:
         log = LogFile(Path(settings.log))
     except ChronicledError as error:
-        _logger.error("the projector cannot read the log", extra={"error": error.detail})  # noqa: TRY400
+        fault = {"error": error.detail}
+        _logger.error("the projector cannot read the log", extra=fault)  # noqa: TRY400
         return 1
     runner = ProjectionRunner(
         Path(settings.views),

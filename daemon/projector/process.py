@@ -28,7 +28,7 @@ from projections.registry import PROJECTIONS
 from projections.seam import ProjectionStatus
 from projections.store import statuses
 
-STOP_SECONDS: Final = 20.0
+STOP_SECONDS: Final = 15.0
 """How long the projector may take to end its transaction; then it is killed: nothing is lost."""
 REST_SECONDS_MAX: Final = 30.0
 """The longest rest before a projector that keeps ending is started again."""
