@@ -9,7 +9,6 @@ from __future__ import annotations
 import platform
 import shutil
 import threading
-from collections import Counter as Tally
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -85,6 +84,7 @@ class Metrics:
             SECONDS,
             ("route", "method", "status"),
         )
+        self._requests: dict[tuple[str, str, int], Histogram] = {}
 
     def _counter(self, name: str, text: str, labels: Iterable[str] = ()) -> Counter:
         return Counter(PREFIX + name, text, tuple(labels), registry=self.registry)
@@ -96,25 +96,27 @@ class Metrics:
             PREFIX + name, text, tuple(labels), buckets=tuple(buckets), registry=self.registry
         )
 
-    def appended(self, appended: Appended, source_kind: str) -> None:
-        """Count what an append recorded, what was there already, and what was put aside."""
-        tally = Tally(
-            "" if receipt.duplicate else receipt.stream.partition("/")[0]
-            for receipt in appended.receipts
-        )
-        self._duplicates.inc(tally.pop("", 0))
+    def appended(self, appended: Appended, source_kind: str, seconds: float) -> None:
+        """Count what an append recorded, what was there already, and what was put aside.
+
+        ``seconds`` is the time from the request to the fsync of its events.
+        """
+        self._append_seconds.observe(seconds)
+        tally: dict[str, int] = {}
+        for receipt in appended.receipts:
+            category = "" if receipt.duplicate else receipt.stream.partition("/")[0]
+            tally[category] = tally.get(category, 0) + 1
         for category, count in tally.items():
-            self._appended.labels(category, source_kind).inc(count)
+            if category:
+                self._appended.labels(category, source_kind).inc(count)
+            else:
+                self._duplicates.inc(count)
         if appended.dead_letters:
             self._dead_letters.labels(source_kind).inc(appended.dead_letters)
 
     def rejected(self, error: ChronicledError) -> None:
         """Count the faults of a refused ingest request; one where none is named."""
         self._rejected.labels(error.code).inc(max(len(error.errors), 1))
-
-    def append_seconds(self, seconds: float) -> None:
-        """Observe the time from a request to the fsync of its events."""
-        self._append_seconds.observe(seconds)
 
     def committed(self, events: int) -> None:
         """Observe a commit of the log; called on the writer's thread."""
@@ -123,8 +125,11 @@ class Metrics:
 
     def request(self, route: str, method: str, status: int, seconds: float) -> None:
         """Observe an HTTP request."""
-        method = method if method in METHODS else "other"
-        self._request_seconds.labels(route, method, str(status)).observe(seconds)
+        key = (route, method if method in METHODS else "other", status)
+        histogram = self._requests.get(key)
+        if histogram is None:
+            histogram = self._requests[key] = self._request_seconds.labels(*key)
+        histogram.observe(seconds)
 
     def exposition(self, accept: str) -> tuple[bytes, str]:
         """Return the text and content type for a scraper: OpenMetrics if it accepts that."""

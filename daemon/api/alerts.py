@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from daemon.api.answers import Encoded, encode, encode_found, respond
-from daemon.api.bodies import media_type, read_body
+from daemon.api.bodies import Incoming, media_type, read_body
 from daemon.api.context import Context, InContext
 from daemon.api.ingest import receipts
 from daemon.api.log_reads import read_through
@@ -132,8 +132,9 @@ async def _decide(request: Request, context: Context, alert_id: str, kind: str) 
 
 
 async def _read_decision(request: Request) -> Decision:
-    name = media_type(request)
-    body = await read_body(request, _BODY_BYTES_MAX)
+    incoming = Incoming(request.scope, request.receive)
+    name = media_type(incoming)
+    body = await read_body(incoming, _BODY_BYTES_MAX)
     if not body:
         return Decision()
     if name != PLAIN:

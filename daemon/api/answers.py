@@ -32,6 +32,21 @@ class JsonResponse(Response):
         return orjson.dumps(content)
 
 
+class Receipts(Response):
+    """The answer to events that came in: JSON, with headers that need no looking at."""
+
+    def __init__(self, document: Mapping[str, Any], *, status_code: int, as_of: int) -> None:
+        # In place of the base's, which takes longer than all the rest of an answer.
+        self.status_code = status_code
+        self.background = None
+        self.body = orjson.dumps(document)
+        self.raw_headers = [
+            (b"content-type", b"application/json"),
+            (b"content-length", b"%d" % len(self.body)),
+            (AS_OF_HEADER.encode(), b"%d" % as_of),
+        ]
+
+
 class Encoded(NamedTuple):
     """An answer as a reader's thread makes it, and what goes into its headers."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import cache, partial
 
 from fastapi import FastAPI
@@ -13,6 +13,7 @@ from starlette.routing import Match
 from starlette.routing import Route as StarletteRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from daemon.api.bodies import Incoming
 from daemon.api.context import Context
 from daemon.api.edge import Edge
 from daemon.api.guard import Guard
@@ -36,21 +37,36 @@ class PlainRoute(StarletteRoute):
         return match, {**child_scope, "route": self}
 
 
-class PlainFirst:
-    """Serves events on their way in without the web framework's layers; the app serves the rest."""
+class WayIn:
+    """The ASGI app of one route that takes events in."""
 
-    def __init__(self, app: FastAPI, routes: Sequence[PlainRoute]) -> None:
+    def __init__(
+        self, context: Context, endpoint: Callable[[Context, Incoming], Awaitable[Response]]
+    ) -> None:
+        self._context = context
+        self._endpoint = endpoint
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request; an error is the edge's to answer."""
+        response = await self._endpoint(self._context, Incoming(scope, receive))
+        await response(scope, receive, send)
+
+
+class WaysInFirst:
+    """Looks for a way in before the web framework comes to look at a request."""
+
+    def __init__(self, app: FastAPI, ways_in: Sequence[StarletteRoute]) -> None:
         self._app = app
-        self._routes = [route for route in routes if "POST" in (route.methods or ())]
+        self._ways_in = ways_in
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         if scope["type"] == "http" and scope["method"] == "POST":
-            for route in self._routes:
-                match, matched = route.matches(scope)
-                if match is Match.FULL:
-                    scope.update(matched, app=self._app)
-                    await route.handle(scope, receive, send)
+            for route in self._ways_in:
+                match = route.path_regex.match(scope["path"])
+                if match is not None:
+                    scope["route"], scope["path_params"] = route, match.groupdict()
+                    await route.app(scope, receive, send)
                     return
         await self._app(scope, receive, send)
 
@@ -60,11 +76,14 @@ def create_app(context: Context) -> ASGIApp:
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
     app.state.context = context
     app.state.document = cache(partial(openapi_document, app))
-    plain: list[PlainRoute] = []
+    ways_in: list[StarletteRoute] = []
     for route in ROUTES:
-        if route.plain:
-            plain.append(PlainRoute(route.path, route.endpoint, methods=[route.method]))
-            app.router.routes.append(plain[-1])
+        if route.plain and route.method == "POST":
+            serving = WayIn(context, route.endpoint)
+            ways_in.append(PlainRoute(route.path, serving, methods=[route.method]))
+            app.router.routes.append(ways_in[-1])
+        elif route.plain:
+            app.router.routes.append(PlainRoute(route.path, route.endpoint, methods=[route.method]))
         else:
             app.add_api_route(
                 route.path,
@@ -81,7 +100,7 @@ def create_app(context: Context) -> ASGIApp:
     ):
         app.add_exception_handler(error, answer)
     return Edge(
-        PlainFirst(app, plain),
+        WaysInFirst(app, ways_in),
         guard=Guard(context.names),
         methods_of=partial(allowed_methods, app.routes),
         observe=context.metrics.request,

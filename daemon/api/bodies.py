@@ -7,11 +7,11 @@ requests together cannot take the memory of the process.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Final
+from functools import lru_cache
+from types import TracebackType
+from typing import Final, Self
 
-from starlette.requests import ClientDisconnect, Request
+from starlette.types import Receive, Scope
 
 from daemon.intake.media import parse_media_type
 from domain.errors import QueueFull, TooLarge, Undecodable, UnsupportedMediaType
@@ -23,20 +23,43 @@ BUDGET_BATCHES: Final = 8
 """How many bodies of the greatest allowed size may be in hand at once."""
 
 
-def media_type(request: Request) -> str:
+class Incoming:
+    """A request whose body is read here: its headers by name, and where its bytes come from.
+
+    Of a header that is given twice the first counts.
+    """
+
+    __slots__ = ("headers", "receive", "scope")
+
+    def __init__(self, scope: Scope, receive: Receive) -> None:
+        self.scope = scope
+        self.receive = receive
+        self.headers: dict[bytes, bytes] = dict(reversed(scope["headers"]))
+
+    def header(self, name: bytes) -> str:
+        """Return the value of a header; empty when it is not there."""
+        return self.headers.get(name, b"").decode("latin-1")
+
+
+def media_type(request: Incoming) -> str:
     """Return the content type without parameters, lower case; empty when there is none.
 
     Raises:
         UnsupportedMediaType: the charset is not UTF-8, or the body is encoded (gzip, ...).
 
     """
-    encoding = request.headers.get("content-encoding", "identity").strip().lower()
+    return _media_type(request.header(b"content-type"), request.header(b"content-encoding"))
+
+
+@lru_cache(maxsize=64)
+def _media_type(content_type: str, encoding: str) -> str:
+    encoding = encoding.strip().lower()
     if encoding not in ("identity", ""):
         raise UnsupportedMediaType(
             f"Content-Encoding {encoding[:64]!r} is not read here.",
             hint="Send the body uncompressed.",
         )
-    return parse_media_type(request.headers.get("content-type"))
+    return parse_media_type(content_type)
 
 
 class BodyBudget:
@@ -49,14 +72,9 @@ class BodyBudget:
         self._limit = limit_bytes
         self._used = 0
 
-    @contextmanager
-    def hold(self) -> Iterator[Share]:
+    def hold(self) -> Share:
         """Give the request a share that grows with its body and ends with the request."""
-        share = Share(self)
-        try:
-            yield share
-        finally:
-            self._used -= share.size
+        return Share(self)
 
     def take(self, size: int) -> None:
         """Count ``size`` more bytes.
@@ -69,13 +87,30 @@ class BodyBudget:
             raise QueueFull("Too many large requests are in work at this moment.")
         self._used += size
 
+    def give_back(self, size: int) -> None:
+        """Count ``size`` bytes less."""
+        self._used -= size
+
 
 class Share:
-    """What one request holds of the budget."""
+    """What one request holds of the budget; given back when its context ends."""
+
+    __slots__ = ("_budget", "size")
 
     def __init__(self, budget: BodyBudget) -> None:
         self._budget = budget
         self.size = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._budget.give_back(self.size)
 
     def grow(self, size: int) -> None:
         """Take ``size`` more bytes for this request."""
@@ -83,7 +118,7 @@ class Share:
         self.size += size
 
 
-async def read_body(request: Request, limit_bytes: int, share: Share | None = None) -> bytes:
+async def read_body(request: Incoming, limit_bytes: int, share: Share | None = None) -> bytes:
     """Return the whole body.
 
     Raises:
@@ -91,21 +126,24 @@ async def read_body(request: Request, limit_bytes: int, share: Share | None = No
         Undecodable: the client went away before the body was complete.
 
     """
-    declared = request.headers.get("content-length", "")
+    declared = request.headers.get(b"content-length", b"")
     if declared.isdigit() and int(declared) > limit_bytes:
         raise _too_large(limit_bytes)
     chunks: list[bytes] = []
     size = 0
-    try:
-        async for chunk in request.stream():
-            size += len(chunk)
-            if size > limit_bytes:
-                raise _too_large(limit_bytes)
-            if share is not None:
-                share.grow(len(chunk))
-            chunks.append(chunk)
-    except ClientDisconnect as error:
-        raise Undecodable("The connection ended before the body was complete.") from error
+    more = True
+    while more:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise Undecodable("The connection ended before the body was complete.")
+        chunk = message.get("body", b"")
+        more = message.get("more_body", False)
+        size += len(chunk)
+        if size > limit_bytes:
+            raise _too_large(limit_bytes)
+        if share is not None:
+            share.grow(len(chunk))
+        chunks.append(chunk)
     return b"".join(chunks)
 
 

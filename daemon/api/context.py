@@ -14,6 +14,7 @@ from daemon.api.operations import Operations
 from daemon.api.signals import Signal
 from daemon.api.sse import CLIENTS_MAX, HEARTBEAT_SECONDS, Clients
 from daemon.api.threads import Threads
+from daemon.api.writing import Appends
 from daemon.lifecycle import Clock, system_clock
 from daemon.metrics import Metrics, StateCollector
 from domain.limits import Limits
@@ -53,6 +54,7 @@ class Context:
         self.metrics.registry.register(
             StateCollector(self.log, self.views, self.runner, self.files)
         )
+        self.appends = Appends(self.log, self.metrics)
         self.readers = Threads("read", self.read_threads)
         self.decoders = Threads("decode", _DECODE_THREADS)
         self.stream_readers = Threads("stream", _STREAM_THREADS)

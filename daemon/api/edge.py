@@ -6,7 +6,7 @@ Plain ASGI, because it stands in the way of every ingest request.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from time import perf_counter
 from typing import Final
@@ -148,7 +148,7 @@ class _Answer:
         self.started: float | None = None
         self.ended = False
 
-    async def __call__(self, message: Message) -> None:
+    def __call__(self, message: Message) -> Awaitable[None]:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             self.started = perf_counter()
@@ -156,4 +156,4 @@ class _Answer:
             self.ended = not message.get("more_body", False)
             if self._without_body:
                 message = {**message, "body": b""}
-        await self._send(message)
+        return self._send(message)

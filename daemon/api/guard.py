@@ -44,8 +44,12 @@ class Guard:
             Forbidden: the request came by a foreign name or from a foreign page.
 
         """
-        hosts = [value for name, value in scope["headers"] if name == b"host"]
-        origins = [value for name, value in scope["headers"] if name == b"origin"]
+        hosts, origins = [], []
+        for name, value in scope["headers"]:
+            if name == b"host":
+                hosts.append(value)
+            elif name == b"origin":
+                origins.append(value)
         if not by_socket(scope) and (len(hosts) != 1 or not self._is_ours(hosts[0])):
             raise Forbidden("The Host header does not name this daemon.")
         if origins and (len(origins) != 1 or len(hosts) != 1 or not same(origins[0], hosts[0])):

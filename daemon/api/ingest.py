@@ -6,21 +6,14 @@ domain. Nothing is answered before the commit that holds the events.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from time import perf_counter
 from typing import Final, TypeVar
 
-from starlette.requests import Request
-from starlette.responses import Response
-
-from daemon.api.answers import AS_OF_HEADER, JsonResponse
-from daemon.api.bodies import (
-    SMALL_BODY_BYTES,
-    media_type,
-    read_body,
-)
-from daemon.api.context import Context, context_of
+from daemon.api.answers import Receipts
+from daemon.api.bodies import SMALL_BODY_BYTES, Incoming, media_type, read_body
+from daemon.api.context import Context
 from daemon.api.writing import append, receipt_document
 from daemon.eventlog.requests import Append, Appended
 from daemon.intake.media import BATCH, LINES, PLAIN, STRUCTURED
@@ -35,9 +28,8 @@ T = TypeVar("T")
 _CLOUDEVENTS: Final = "cloudevents"
 
 
-async def post_events(request: Request) -> Response:
+async def post_events(context: Context, request: Incoming) -> Receipts:
     """Append CloudEvents: one, a batch, NDJSON, or one in binary mode."""
-    context = context_of(request)
     started = perf_counter()
     try:
         decode = _decoder(request, context.limits)
@@ -58,20 +50,20 @@ async def decoded(context: Context, decode: Callable[[bytes], T], body: bytes) -
     return await context.decoders.run(decode, body)
 
 
-def receipts(appended: Appended, **more: int) -> Response:
+def receipts(appended: Appended, **more: int) -> Receipts:
     """Answer with the receipts: 201, or 200 when nothing was new."""
-    return JsonResponse(
+    return Receipts(
         {
             "events": [receipt_document(receipt) for receipt in appended.receipts],
             **more,
             "as_of": appended.head,
         },
         status_code=200 if all(receipt.duplicate for receipt in appended.receipts) else 201,
-        headers={AS_OF_HEADER: str(appended.head)},
+        as_of=appended.head,
     )
 
 
-def _decoder(request: Request, limits: Limits) -> Decode:
+def _decoder(request: Incoming, limits: Limits) -> Decode:
     """Choose the decoder by the content type and the headers, before the body is read.
 
     Raises:
@@ -85,8 +77,8 @@ def _decoder(request: Request, limits: Limits) -> Decode:
         return partial(from_batch, limits=limits)
     if name in LINES:
         return partial(from_ndjson, limits=limits)
-    if "ce-specversion" in request.headers and (not name or name.endswith(("/json", "+json"))):
-        return partial(_binary, dict(request.headers), limits=limits)
+    if b"ce-specversion" in request.headers and (not name or name.endswith(("/json", "+json"))):
+        return partial(_binary, _texts(request.headers), limits=limits)
     if name == PLAIN:
         return partial(_plain, limits=limits)
     raise UnsupportedMediaType(
@@ -102,6 +94,10 @@ def _plain(body: bytes, limits: Limits) -> list[NewEvent]:
     if body.lstrip()[:1] == b"[":
         return from_batch(body, limits)
     return [from_json(body, limits)]
+
+
+def _texts(headers: Mapping[bytes, bytes]) -> dict[str, str]:
+    return {name.decode("latin-1"): value.decode("latin-1") for name, value in headers.items()}
 
 
 def _binary(headers: dict[str, str], body: bytes, limits: Limits) -> list[NewEvent]:

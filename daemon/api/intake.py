@@ -16,9 +16,9 @@ from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import Response
 
-from daemon.api.answers import JsonResponse
-from daemon.api.bodies import media_type, read_body
-from daemon.api.context import Context, InContext, context_of
+from daemon.api.answers import JsonResponse, Receipts
+from daemon.api.bodies import Incoming, media_type, read_body
+from daemon.api.context import Context, InContext
 from daemon.api.ingest import decoded, receipts
 from daemon.api.parameters import Name, Parameters, Position, read_parameters
 from daemon.api.problems import ParameterFault
@@ -84,13 +84,12 @@ def _invalid(parameter: str, detail: str) -> Invalid:
     return Invalid(detail, errors=[ParameterFault(detail=detail, parameter=parameter)])
 
 
-async def post_intake(request: Request) -> Response:
+async def post_intake(context: Context, request: Incoming) -> Receipts:
     """Append what a producer's messages say."""
-    context = context_of(request)
     started = perf_counter()
     try:
-        chosen = find_format(request.path_params["format"])
-        asked = read_parameters(IntakeParameters, request)
+        chosen = find_format(request.scope["path_params"]["format"])
+        asked = read_parameters(IntakeParameters, Request(request.scope))
         stretch = asked.stretch()
         lenient = asked.on_error == "deadletter"
         if media_type(request) not in LINES and lenient:
@@ -101,13 +100,12 @@ async def post_intake(request: Request) -> Response:
             if lenient:
                 work = await decoded(context, partial(_lenient, context, chosen, asked), body)
             else:
-                content_type = request.headers.get("content-type")
                 events = await decoded(
                     context,
                     partial(
                         decode_body,
                         chosen,
-                        content_type=content_type,
+                        content_type=request.header(b"content-type"),
                         limits=context.limits,
                         source=asked.source,
                     ),

@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from daemon.api.answers import NO_STORE, JsonResponse
-from daemon.api.bodies import media_type, read_body
+from daemon.api.bodies import Incoming, media_type, read_body
 from daemon.api.context import Context, InContext
 from daemon.api.guard import by_socket
 from daemon.api.operations import Kind, Operation, Progress, Work
@@ -63,9 +63,10 @@ async def start_operation(request: Request, context: InContext) -> Response:
     """Start long work; one operation runs at a time. Only over the Unix socket."""
     if not by_socket(request.scope):
         raise Forbidden("Operations are started over the Unix socket only.")
-    if media_type(request) != PLAIN:
+    incoming = Incoming(request.scope, request.receive)
+    if media_type(incoming) != PLAIN:
         raise UnsupportedMediaType(f"The body has to be {PLAIN}.")
-    body = await read_body(request, _BODY_BYTES_MAX)
+    body = await read_body(incoming, _BODY_BYTES_MAX)
     try:
         asked = Asked.model_validate_json(body)
     except ValidationError as error:
