@@ -3,12 +3,13 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PEERS := .venv-peers
 STAMP := $(VENV)/.installed
 WORKERS ?= 2
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install run demo test check bench bench-quick docs lock clean
+.PHONY: help install run demo test check bench bench-quick bench-big bench-peers docs lock clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | \
@@ -40,11 +41,21 @@ check: install ## Lint, types, import contract, tidy tree, docs that fit the cod
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -q tests/test_tidy.py tests/test_imports.py tests/test_docs.py
 
-bench: install ## Measure intake, projections and size against raw SQLite on this disk
+bench: install ## Measure everything, side by side with limits and peers (ARGS="--only intake")
 	$(BIN)/python -m benchmarks $(ARGS)
 
-bench-quick: install ## The same with a tenth of the events: does it still run?
+bench-quick: install ## The same, smaller, in about two minutes
 	$(BIN)/python -m benchmarks --quick $(ARGS)
+
+bench-big: install ## The same with a log of ten million events (20 GB, an hour the first time)
+	$(BIN)/python -m benchmarks --big $(ARGS)
+
+bench-peers: $(PEERS)/.installed ## Create .venv-peers with the peers that are written in Python
+
+$(PEERS)/.installed: benchmarks/peers-requirements.txt
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet -r benchmarks/peers-requirements.txt
+	@touch $@
 
 docs: install ## Renew the reference in docs/events.md from the catalog
 	$(BIN)/python tests/event_reference.py
@@ -56,7 +67,7 @@ lock: ## Renew requirements.lock, with uv in a throw-away venv
 		--extra dev --universal --python-version 3.11 --generate-hashes --no-header --quiet; \
 	} > "$$scratch/lock" && mv "$$scratch/lock" requirements.lock
 
-clean: ## Remove .venv, caches and demo data (never ./data)
-	rm -rf $(VENV) .demo build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis \
-		.import_linter_cache
+clean: ## Remove the venvs, caches and demo data (never ./data)
+	rm -rf $(VENV) $(PEERS) .demo build dist *.egg-info \
+		.mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

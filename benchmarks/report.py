@@ -2,43 +2,98 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from statistics import median
 from typing import Any
 
-Figures = dict[str, float]
+from benchmarks.suite import Figures
+from benchmarks.targets import table
 
-RAW_BATCH = "raw 100 rows/transaction events/s"
-RAW_SINGLE = "raw 1 row/transaction events/s"
-YARDSTICK = {
-    "batches events/s": RAW_BATCH,
-    "singles events/s": RAW_SINGLE,
-    "sequential events/s": RAW_SINGLE,
-    "catch-up events/s": RAW_BATCH,
-    "rebuild events/s": RAW_BATCH,
-}
-"""Which raw figure of the same round a figure is divided by."""
+PLAIN_BATCH = "limits/plain 100 rows a commit events/s"
+PLAIN_SINGLE = "limits/plain 1 row a commit events/s"
+OURS_BATCH = "limits/our schema at the groups of batches events/s"
+OURS_SINGLE = "limits/our schema at the groups of singles events/s"
+
+RATIOS: tuple[tuple[str, tuple[str, ...]], ...] = (
+    (r"intake/.* singles events/s", (OURS_SINGLE, r"peers/.*, 64 (clients|threads) events/s")),
+    (r"intake/.* (batches|bulk) events/s", (OURS_BATCH, PLAIN_BATCH, r"peers/.* 100 events/s")),
+    (r"intake/.* sequential events/s", (PLAIN_SINGLE, r"peers/.*, 1 (client|thread) events/s")),
+    (r"intake/(unix|without projections|at [\d,]+) (\w+) events/s", ("intake/tcp {1} events/s",)),
+    (r"intake/(unix|without projections|at [\d,]+) (\w+) p(.*) ms", ("intake/tcp {1} p{2} ms",)),
+    (r"intake/.* cpu us/\w+", ("intake/client alone cpu us/request",)),
+    (r"intake/client alone, .*", (r"intake/tcp singles events/s",)),
+    (r"intake/other requests .* (p\d+) ms", ("intake/tcp batches {0} ms",)),
+    (r"peers/.* events/s", (PLAIN_BATCH, PLAIN_SINGLE)),
+    (r"limits/.* events/s", (PLAIN_BATCH,)),
+    (r"projections/.* events/s", (PLAIN_BATCH,)),
+    (r"projections/.* cpu us/event", ("projections/build everything cpu us/event",)),
+    (r"projections/lag .*(p\d+) ms", ("intake/tcp batches {0} ms",)),
+    (r"queries/.* (p\d+) ms", ("queries/one/healthz {0} ms",)),
+    (r"start/.* s", ("start/imports alone s",)),
+    (r"growth/log \d, [\d,]+ events: (.*)", (r"growth/log 1, [\d,]+ events: {0}",)),
+    (r"memory/.*: (.*)", (r"memory/at rest, [\d,]+ events: {0}",)),
+)
+"""What each figure is divided by, of the same round: patterns of names; all that match count.
+
+``{0}`` stands for the first group of the figure's own pattern.
+"""
 
 
-def _number(value: float) -> str:
+def ratios(name: str, rounds: Sequence[Figures]) -> list[tuple[str, float]]:
+    """Return what a figure is compared with, and the median of its ratio to that."""
+    found = []
+    names = dict.fromkeys(each for figures in rounds for each in figures)
+    for pattern, others in RATIOS:
+        match = re.fullmatch(pattern, name)
+        if match is None:
+            continue
+        for other in others:
+            wanted = re.compile(other.format(*map(re.escape, match.groups())))
+            for each in names:
+                if each != name and wanted.fullmatch(each):
+                    shares = [
+                        figures[name] / figures[each]
+                        for figures in rounds
+                        if name in figures and figures.get(each)
+                    ]
+                    if shares:
+                        found.append((each, median(shares)))
+    return found
+
+
+def number(value: float) -> str:
+    """Return a number as people read it."""
     return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
 
 
 def markdown(run: dict[str, Any]) -> str:
-    """Return the report as one Markdown table."""
+    """Return the whole report."""
     rounds: list[Figures] = run["rounds"]
     facts = ", ".join(f"{name} {value}" for name, value in run["machine"].items())
     lines = [
-        f"{run['events']:,} events a round, {len(rounds)} rounds; {facts}.",
+        f"# Benchmarks: {run['scale']}",
         "",
-        "| figure | median | least to most | ratio to raw SQLite |",
-        "|---|---|---|---|",
+        f"{len(rounds)} rounds, {run['minutes']:.1f} minutes; {facts}.",
+        "Medians over the rounds; ratios within each round, then their median.",
     ]
-    for name in rounds[0]:
-        values = [figures[name] for figures in rounds]
-        ratio = ""
-        if raw := YARDSTICK.get(name):
-            share = median(figures[name] / figures[raw] for figures in rounds)
-            ratio = f"{share:.2f} x {raw.removesuffix(' events/s')}"
-        spread = f"{_number(min(values))} to {_number(max(values))}"
-        lines.append(f"| {name} | {_number(median(values))} | {spread} | {ratio} |")
-    return "\n".join(lines)
+    lines += [f"\nNot measured: {name}: {why}." for name, why in run["notes"].items()]
+    names = dict.fromkeys(name for figures in rounds for name in figures)
+    for part in dict.fromkeys(name.partition("/")[0] for name in names):
+        lines += ["", f"## {part}", ""]
+        lines += ["| figure | median | least to most | ratios |", "|---|---|---|---|"]
+        for name in names:
+            if name.startswith(f"{part}/"):
+                lines.append(_line(name, rounds))
+    return "\n".join([*lines, "", "## Targets", "", *table(rounds)])
+
+
+def _line(name: str, rounds: Sequence[Figures]) -> str:
+    values = [figures[name] for figures in rounds if name in figures]
+    compared = "; ".join(
+        f"{number(share)} x {other.partition('/')[2].removesuffix(' events/s')}"
+        for other, share in ratios(name, rounds)
+    )
+    spread = f"{number(min(values))} to {number(max(values))}" if len(values) > 1 else ""
+    label = name.partition("/")[2].replace("|", "\\|")
+    return f"| {label} | {number(median(values))} | {spread} | {compared} |"

@@ -1,0 +1,144 @@
+"""How fast the views follow: catching up, the lag under a steady load, and building again."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from bisect import bisect_left
+from contextlib import closing
+from pathlib import Path
+
+from benchmarks.cache import copy, kept_log
+from benchmarks.client import percentile
+from benchmarks.load import client, send
+from benchmarks.service import Service, remove_views, serving
+from benchmarks.suite import Bench, Figures
+from daemon.eventlog.log import EventLog
+from daemon.lock import LOG_FILE, VIEWS_FILE
+from projections.job_history import JobHistory
+from projections.jobs import Jobs
+from projections.registry import PROJECTIONS
+from projections.runner import ProjectionRunner
+from projections.seam import Projection
+
+LOOK_SECONDS = 0.02
+"""How often the views' position is looked at; a lag is known to this much."""
+PACED_CLIENTS, PACED_BATCH = 8, 50
+FIRST_EVENTS = 1_000
+
+Observed = tuple[float, int]
+
+
+def measure(bench: Bench) -> Figures:
+    """Measure catching up, lag and rebuild."""
+    return catch_up(bench) | lag(bench) | rebuild(bench)
+
+
+def catch_up(bench: Bench) -> Figures:
+    """Let live views fall behind, and time how they come back while nothing comes in."""
+    events = bench.events("behind", bench.scale.projected)
+    with serving(bench.fresh("behind") / "data") as service:
+        begin_live(bench, service)
+        with service.projections_stopped():
+            send(service.port, bench.scratch, clients=4, events=events, batch=500)
+            count = service.head() - service.position()
+        cpu, started = service.cpu_seconds(), time.perf_counter()
+        service.wait_visible()
+        seconds, cpu = time.perf_counter() - started, service.cpu_seconds() - cpu
+    return {
+        "projections/catch-up events/s": count / seconds,
+        "projections/catch-up daemon cpu us/event": cpu / count * 1e6,
+    }
+
+
+def begin_live(bench: Bench, service: Service) -> None:
+    """Send a few events, so that the views are there and live."""
+    first = bench.events("first", FIRST_EVENTS)
+    send(service.port, bench.scratch, events=first, batch=100)
+    service.wait_visible()
+
+
+def lag(bench: Bench) -> Figures:
+    """Offer events at a steady rate, and time each from its acknowledgement until it shows."""
+    scale = bench.scale
+    events = bench.events("paced", int(scale.lag_rate * scale.lag_seconds))
+    acks = bench.scratch / "acks.json"
+    with serving(bench.fresh("paced") / "data") as service:
+        begin_live(bench, service)
+        with client(
+            service.port,
+            bench.scratch,
+            clients=PACED_CLIENTS,
+            batch=PACED_BATCH,
+            rate=scale.lag_rate,
+            events=events,
+            acks=acks,
+        ) as load:
+            seen: list[Observed] = []
+            head = service.head() + scale.lag_rate * scale.lag_seconds // PACED_BATCH * PACED_BATCH
+            watcher = threading.Thread(target=_watch, args=(service, int(head), seen))
+            watcher.start()
+            load.go()
+            posted = load.result()
+            watcher.join()
+    lags = lags_of([(at, position) for at, position in json.loads(acks.read_text())], seen)
+    return {
+        "projections/lag offered events/s": posted.rate,
+        "projections/lag p50 ms": percentile(lags, 0.5) * 1000,
+        "projections/lag p99 ms": percentile(lags, 0.99) * 1000,
+        "projections/lag ack p50 ms": posted.p50_ms,
+        "projections/lag ack p99 ms": posted.p99_ms,
+    }
+
+
+def _watch(service: Service, head: int, seen: list[Observed]) -> None:
+    pause = threading.Event()
+    while not seen or seen[-1][1] < head:
+        position = service.position()
+        seen.append((time.perf_counter(), position))
+        pause.wait(LOOK_SECONDS)
+
+
+def lags_of(acks: list[tuple[float, int]], seen: list[Observed]) -> list[float]:
+    """Return, in rising order, how long after its acknowledgement each position was first seen."""
+    times, positions = zip(*seen, strict=True)
+    found = []
+    for acknowledged, position in acks:
+        at = bisect_left(positions, position)
+        found.append(max(0.0, times[at] - acknowledged))
+    return sorted(found)
+
+
+def rebuild(bench: Bench) -> Figures:
+    """Build views again: in process without a daemon, and as the daemon does beside live ones."""
+    kept = kept_log(bench, bench.scale.projected)
+    data = copy(kept, bench.fresh("rebuild") / "data")
+    figures = build_rate(data, (Jobs(), JobHistory()), "build jobs + job_history")
+    figures |= build_rate(data, PROJECTIONS, "build everything")
+    with serving(data) as service:
+        service.wait_ready()
+        cpu, started = service.cpu_seconds(), time.perf_counter()
+        service.rebuild()
+        seconds, cpu = time.perf_counter() - started, service.cpu_seconds() - cpu
+    name = "projections/rebuild everything, daemon"
+    figures[f"{name} events/s"] = kept.events / seconds
+    figures[f"{name} cpu us/event"] = cpu / kept.events * 1e6
+    return figures
+
+
+def build_rate(data: Path, projections: tuple[Projection, ...], name: str) -> Figures:
+    """Build some projections from nothing, in this process."""
+    remove_views(data)
+    with (
+        closing(EventLog.open(data / LOG_FILE)) as log,
+        closing(ProjectionRunner(data / VIEWS_FILE, log, projections)) as runner,
+    ):
+        cpu, started = time.process_time(), time.perf_counter()
+        runner.catch_up()
+        seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
+        count = log.head()
+    return {
+        f"projections/{name} events/s": count / seconds,
+        f"projections/{name} cpu us/event": cpu / count * 1e6,
+    }
