@@ -12,6 +12,7 @@ from pathlib import Path
 from benchmarks import (
     growth,
     intake,
+    levers,
     limits,
     machine,
     memory,
@@ -30,6 +31,7 @@ SCALES = {"full": FULL, "big": BIG, "quick": QUICK, "smoke": SMOKE}
 PARTS = (
     Part("intake", "events/s and latency of every kind of client", intake.measure),
     Part("limits", "raw inserts of the same rows", limits.measure),
+    Part("levers", "what each decision of the design is worth", levers.measure, once=True),
     Part("peers", "other stores on the same events", peers.measure),
     Part("big", "intake at the largest log", intake.measure_big),
     Part("projections", "catching up, lag, building again", projection.measure),
