@@ -15,10 +15,13 @@ from urllib.parse import parse_qsl, urlencode
 import orjson
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from projections.paging import Page
 
 AS_OF_HEADER: Final = "chronicled-as-of"
+WHOLE: Final = "chronicled.whole"
+"""Marks the beginning of an answer whose headers are sound and whose body is one piece."""
 NO_STORE: Final = {"cache-control": "no-store"}
 
 
@@ -45,6 +48,18 @@ class Receipts(Response):
             (b"content-length", b"%d" % len(self.body)),
             (AS_OF_HEADER.encode(), b"%d" % as_of),
         ]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
+        """Send it as what it is: whole."""
+        await send(
+            {
+                "type": "http.response.start",
+                "status": self.status_code,
+                "headers": self.raw_headers,
+                WHOLE: True,
+            }
+        )
+        await send({"type": "http.response.body", "body": self.body})
 
 
 class Encoded(NamedTuple):
