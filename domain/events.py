@@ -7,15 +7,13 @@ the stream of an event is ``category/subject``, where the category is the type u
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 ExtensionValue = str | int | bool
 """What a CloudEvents extension attribute may hold here (JSON string, number or boolean)."""
 
 
-@dataclass(frozen=True, slots=True)
-class NewEvent:
+class NewEvent(NamedTuple):
     """An event that was decoded and validated, and is ready for the log.
 
     ``data`` is the validated JSON object as it will be stored. ``time`` is microseconds UTC, or

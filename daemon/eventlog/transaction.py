@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, cast
 
 import apsw
 import orjson
@@ -31,28 +31,19 @@ _WRITE_ORDER: Final = (
     "insert_type",
     "insert_source",
     "insert_stream",
-    "insert_event",
     "insert_dead_letter",
     "set_offset",
 )
+"""What is written beside events."""
 
 Row = tuple[object, ...]
 
 
-class Stream(NamedTuple):
-    """A stream's number and the version of its newest event."""
-
-    stream_id: int
-    version: int
-
-
-class Recorded(NamedTuple):
-    """Where the event with a key stands, and what it holds."""
-
-    position: int
-    version: int
-    payload_hash: bytes
-    type_id: int
+Stream = tuple[int, int]
+"""A stream's number and the version of its newest event."""
+Recorded = tuple[int, int, bytes, int]
+"""Where the event with a key stands (position, version), its payload's hash and its type."""
+Names = dict[tuple[str, str], int]
 
 
 class Stored(NamedTuple):
@@ -70,6 +61,12 @@ class Head(NamedTuple):
     position: int
     digest: bytes
     recordedtime: int
+    given: Given
+
+
+class Given(NamedTuple):
+    """The greatest number given to a name of each kind."""
+
     stream_id: int
     type_id: int
     source_id: int
@@ -81,7 +78,7 @@ class Known:
 
     head: Head
     streams: dict[tuple[str, str], Stream] = field(default_factory=dict)
-    types: dict[tuple[str, str], int] = field(default_factory=dict)
+    types: Names = field(default_factory=dict)
     sources: dict[str, int] = field(default_factory=dict)
 
     @classmethod
@@ -98,7 +95,7 @@ class Known:
                 ("source_id", "sources"),
             )
         ]
-        return cls(Head(max(position, used), digest, recordedtime, *numbers))
+        return cls(Head(max(position, used), digest, recordedtime, Given(*numbers)))
 
     def forget(self) -> None:
         """Drop the oldest half of the names where there are too many."""
@@ -113,58 +110,89 @@ class Mark(NamedTuple):
     """A place to go back to."""
 
     changes: int
-    head: Head
-    rows: tuple[int, ...]
+    keys: int
+    events: int
+    others: int
+    place: tuple[int, bytes]
+    given: Given
 
 
 class Transaction:
-    """Collects the rows of one group of requests, and changes what is known as it goes."""
+    """Collects the rows of one group of requests, and changes what is known as it goes.
 
-    def __init__(self, connection: apsw.Connection, known: Known, now: int) -> None:
+    Unless it is ``careful`` it takes an event that nobody sent before in this transaction for a
+    new one, without looking. Where that was wrong, the unique index over the keys refuses the rows
+    (`apsw.ConstraintError` from `flush`): then everything has to be undone, and done again with
+    care. It becomes careful by itself where more hangs on it than the rows.
+    """
+
+    def __init__(
+        self, connection: apsw.Connection, known: Known, now: int, *, careful: bool
+    ) -> None:
         self.connection = connection
         self.now = max(now, known.head.recordedtime)
+        self.careful = careful
+        self.found_repeats = False
         self._known = known
-        self._head = known.head
+        self._place = (known.head.position, known.head.digest)
+        self._given = known.head.given
         self._keys: dict[tuple[int, bytes], Recorded] = {}
         self._offsets: dict[str, int] = {}
         self._born: set[int] = set()
         self._changes: list[tuple[dict[Any, Any], Hashable, Any]] = []
         self._passing: list[tuple[dict[Any, Any], Hashable]] = []
-        self._rows: dict[str, list[Row]] = {name: [] for name in _WRITE_ORDER}
+        self._events: list[Row] = []
+        self._others: list[tuple[str, Row]] = []
+        self._start = self.mark()
 
     @property
     def position(self) -> int:
         """The newest position, this transaction's own events counted."""
-        return self._head.position
+        return self._place[0]
 
     def mark(self) -> Mark:
         """Remember this moment."""
         return Mark(
-            len(self._changes), self._head, tuple(len(rows) for rows in self._rows.values())
-        )
+            len(self._changes), len(self._keys), len(self._events), len(self._others),
+            self._place, self._given,
+        )  # fmt: skip
 
-    def undo(self, mark: Mark) -> None:
-        """Forget everything since a mark."""
-        while len(self._changes) > mark.changes:
+    def undo(self, mark: Mark | None = None) -> None:
+        """Forget everything since a mark, or everything."""
+        changes, keys, events, others, self._place, self._given = mark or self._start
+        while len(self._changes) > changes:
             names, key, before = self._changes.pop()
             if before is None:
                 names.pop(key, None)
             else:
                 names[key] = before
-        self._head = mark.head
-        for rows, count in zip(self._rows.values(), mark.rows, strict=True):
-            del rows[count:]
+        while len(self._keys) > keys:
+            self._keys.popitem()
+        del self._events[events:]
+        del self._others[others:]
 
     def flush(self) -> None:
-        """Write the collected rows."""
-        for name, rows in self._rows.items():
-            if rows:
-                self.connection.executemany(SQL[name], rows)
-                rows.clear()
+        """Write the collected rows.
+
+        Raises:
+            apsw.ConstraintError: an event was there before; never in a careful transaction.
+
+        """
+        if self._others:
+            for name in _WRITE_ORDER:
+                if rows := [row for other, row in self._others if other == name]:
+                    self.connection.executemany(SQL[name], rows)
+            self._others.clear()
+        if self._events:
+            self.connection.executemany(SQL["insert_event"], self._events)
+            self._events.clear()
 
     def committed(self) -> None:
         """Keep what was learnt; call only after the commit."""
-        self._known.head = self._head
+        position, digest = self._place
+        head = self._known.head
+        recordedtime = self.now if position > head.position else head.recordedtime
+        self._known.head = Head(position, digest, recordedtime, self._given)
         for names, key in self._passing:
             names.pop(key, None)
         self._known.forget()
@@ -182,58 +210,71 @@ class Transaction:
     # -- the daemon's own events ---------------------------------------------------------------
 
     def append(self, request: Append) -> Appended:
-        """Append a request's events, all or none (the caller undoes a failure).
+        """Append a request's events, all or none.
 
         Raises:
             VersionConflict: a stream is not at the version an event expects.
 
         """
-        repeated = request.follow is not None and self._follow(request.follow)
-        receipts = [self._append_event(index, event) for index, event in enumerate(request.events)]
-        letters = () if repeated else request.dead_letters
-        for letter in letters:
-            self._dead_letter(letter)
-        return Appended(receipts, self._head.position, len(letters))
+        mark = self.mark()
+        try:
+            repeated = request.follow is not None and self._follow(request.follow)
+            receipts = self._append_events(request.events)
+            letters = () if repeated else request.dead_letters
+            for letter in letters:
+                self._dead_letter(letter)
+        except BaseException as error:
+            self.undo(mark)
+            if self.careful or not isinstance(error, VersionConflict):
+                raise
+        else:
+            return Appended(receipts, self._place[0], len(letters))
+        # It is a conflict only if neither this event nor one before it in its stream is a repeat.
+        self.careful = True
+        return self.append(request)
 
-    def _append_event(self, index: int, event: NewEvent) -> Receipt:
-        name = event.stream
-        stream = self._stream("", name)
-        type_id = self._type("", event.type)
-        key = chain.event_key(event.source, event.id)
-        payload_hash = sha256(event.data).digest()
-        earlier = self._recorded(stream.stream_id, key)
-        if earlier is not None:
-            differs = earlier.payload_hash != payload_hash or earlier.type_id != type_id
-            return Receipt(event.id, earlier.position, name, earlier.version, True, differs)
-        if event.expected_version is not None and event.expected_version != stream.version:
-            detail = f"{name} is at version {stream.version}, not {event.expected_version}"
-            fault = Fault(detail, "/expectedversion", index, VersionConflict.code)
-            raise VersionConflict(detail, errors=[fault])
-        extensions = None
-        if event.extensions:
-            extensions = orjson.dumps(event.extensions, option=orjson.OPT_SORT_KEYS).decode()
-        version, time = stream.version + 1, event.time
-        position = self._head.position + 1
-        time = self.now if time is None or is_missing(time) else time
-        row_hash = chain.row_hash(
-            position, "", name, version, event.type, event.class_version, time, self.now,
-            event.source, event.id, extensions, payload_hash,
-        )  # fmt: skip
-        self._add_row(row_hash, (
-            position, stream.stream_id, version, type_id, event.class_version, time, self.now,
-            self._source(event.source), event.id, key, extensions, event.data, payload_hash,
-        ))  # fmt: skip
-        self._set(self._known.streams, ("", name), Stream(stream.stream_id, version))
-        recorded = Recorded(position, version, payload_hash, type_id)
-        self._set(self._keys, (stream.stream_id, key), recorded)
-        return Receipt(event.id, position, name, version)
-
-    def _add_row(self, row_hash: bytes, row: Row) -> None:
-        digest = chain.chained(self._head.digest, row_hash)
-        self._head = self._head._replace(
-            position=self._head.position + 1, digest=digest, recordedtime=self.now
-        )
-        self._rows["insert_event"].append((*row, digest))
+    def _append_events(self, events: Sequence[NewEvent]) -> list[Receipt]:
+        streams, types, sources = self._known.streams, self._known.types, self._known.sources
+        keys, rows, now = self._keys, self._events, self.now
+        position, digest = self._place
+        receipts = []
+        for index, event in enumerate(events):
+            _, _, source, id_, data, time, attributes, expected, class_version = event
+            place, name = ("", event.stream), event.type
+            stream_id, version = streams.get(place) or self._stream(place)
+            type_id = types.get(("", name)) or self._type("", name)
+            key = chain.event_key(source, id_)
+            payload_hash = sha256(data).digest()
+            earlier = keys.get((stream_id, key))
+            if earlier is None and self.careful:
+                earlier = self._recorded(stream_id, key)
+            if earlier is not None:
+                differs = earlier[2:] != (payload_hash, type_id)
+                receipts.append(Receipt(id_, earlier[0], place[1], earlier[1], True, differs))
+                continue
+            if expected is not None and expected != version:
+                raise _conflict(index, place[1], version, expected)
+            extensions = None
+            if attributes:
+                extensions = orjson.dumps(attributes, option=orjson.OPT_SORT_KEYS).decode()
+            version += 1
+            position += 1
+            if time is None or is_missing(time):
+                time = now
+            digest = chain.chained(digest, chain.row_hash(
+                position, "", place[1], version, name, class_version, time, now, source, id_,
+                extensions, payload_hash,
+            ))  # fmt: skip
+            rows.append((
+                position, stream_id, version, type_id, class_version, time, now,
+                sources.get(source) or self._source(source), id_, key, extensions, data,
+                payload_hash, digest,
+            ))  # fmt: skip
+            self._set(streams, place, (stream_id, version))
+            keys[stream_id, key] = (position, version, payload_hash, type_id)
+            receipts.append(Receipt(id_, position, place[1], version))
+        self._place = (position, digest)
+        return receipts
 
     # -- the events of `eventsourcing` applications -----------------------------------------------
 
@@ -244,39 +285,36 @@ class Transaction:
         when the rows are flushed: SQLite's own constraint is the judge.
         """
         positions = []
-        for event in events:
-            name, version, topic, state = event
-            stream = self._stream(application, name)
+        position, digest = self._place
+        for name, version, topic, state in events:
+            place = (application, name)
+            stream_id, newest = self._known.streams.get(place) or self._stream(place)
             payload_hash = sha256(state).digest()
-            position = self._head.position + 1
-            row_hash = chain.row_hash(
+            position += 1
+            digest = chain.chained(digest, chain.row_hash(
                 position, application, name, version, topic, 1, self.now, self.now, None, None,
                 None, payload_hash,
-            )  # fmt: skip
-            self._add_row(row_hash, (
-                position, stream.stream_id, version, self._type(application, topic), 1, self.now,
-                self.now, None, None, None, None, state, payload_hash,
             ))  # fmt: skip
-            newest = Stream(stream.stream_id, max(stream.version, version))
-            self._set(self._known.streams, (application, name), newest)
+            self._events.append((
+                position, stream_id, version, self._type(application, topic), 1, self.now,
+                self.now, None, None, None, None, state, payload_hash, digest,
+            ))  # fmt: skip
+            self._set(self._known.streams, place, (stream_id, max(newest, version)))
             positions.append(position)
+        self._place = (position, digest)
         return positions
 
     # -- numbers of names, and keys ---------------------------------------------------------------
 
-    def _stream(self, application: str, name: str) -> Stream:
-        key = (application, name)
-        found = self._known.streams.get(key)
+    def _stream(self, place: tuple[str, str]) -> Stream:
+        """Return a stream that is not remembered."""
+        found: Stream | None = self.connection.execute(SQL["find_stream"], place).fetchone()
         if found is None:
-            row = self.connection.execute(SQL["find_stream"], key).fetchone()
-            if row is not None:
-                found = Stream(*row)
-            else:
-                self._head = self._head._replace(stream_id=self._head.stream_id + 1)
-                found = Stream(self._head.stream_id, 0)
-                self._born.add(found.stream_id)
-                self._rows["insert_stream"].append((found.stream_id, *key))
-            self._learn(self._known.streams, key, name, found)
+            self._given = self._given._replace(stream_id=self._given.stream_id + 1)
+            found = (self._given.stream_id, 0)
+            self._born.add(found[0])
+            self._others.append(("insert_stream", (found[0], *place)))
+        self._learn(self._known.streams, place, place[1], found)
         return found
 
     def _type(self, application: str, name: str) -> int:
@@ -285,9 +323,9 @@ class Transaction:
         if found is None:
             found = self.connection.execute(SQL["find_type"], key).get
             if found is None:
-                self._head = self._head._replace(type_id=self._head.type_id + 1)
-                found = self._head.type_id
-                self._rows["insert_type"].append((found, *key))
+                self._given = self._given._replace(type_id=self._given.type_id + 1)
+                found = self._given.type_id
+                self._others.append(("insert_type", (found, *key)))
             self._learn(self._known.types, key, name, found)
         return found
 
@@ -296,28 +334,29 @@ class Transaction:
         if found is None:
             found = self.connection.execute(SQL["find_source"], (name,)).get
             if found is None:
-                self._head = self._head._replace(source_id=self._head.source_id + 1)
-                found = self._head.source_id
-                self._rows["insert_source"].append((found, name))
+                self._given = self._given._replace(source_id=self._given.source_id + 1)
+                found = self._given.source_id
+                self._others.append(("insert_source", (found, name)))
             self._learn(self._known.sources, name, name, found)
         return found
 
     def _recorded(self, stream_id: int, key: bytes) -> Recorded | None:
-        found = self._keys.get((stream_id, key))
-        if found is None and stream_id not in self._born:
-            row = self.connection.execute(SQL["find_key"], (stream_id, key)).fetchone()
-            found = None if row is None else Recorded(*row)
-        return found
+        """Look a key up in the file."""
+        if stream_id in self._born:
+            return None
+        found: Any = self.connection.execute(SQL["find_key"], (stream_id, key)).fetchone()
+        self.found_repeats = self.found_repeats or found is not None
+        return cast("Recorded | None", found)
 
     # -- dead letters and offsets -----------------------------------------------------------------
 
     def _dead_letter(self, letter: DeadLetter) -> None:
         kept = letter.raw if letter.kept is None else letter.kept
         unique = sha256(letter.format.encode() + b"\0" + letter.raw).digest()
-        self._rows["insert_dead_letter"].append((
+        self._others.append(("insert_dead_letter", (
             unique, letter.format, letter.origin, letter.reason, letter.detail,
             kept[:KEPT_BYTES_MAX], len(letter.raw), sha256(letter.raw).digest(), self.now, self.now,
-        ))  # fmt: skip
+        )))  # fmt: skip
 
     def _follow(self, follow: Follow) -> bool:
         """Note the offset; return whether this stretch was recorded before."""
@@ -327,5 +366,11 @@ class Transaction:
         if follow.end <= stored:
             return True
         self._set(self._offsets, follow.name, follow.end)
-        self._rows["set_offset"].append((follow.name, follow.end, self.now))
+        self._others.append(("set_offset", (follow.name, follow.end, self.now)))
         return False
+
+
+def _conflict(index: int, stream: str, version: int, expected: int) -> VersionConflict:
+    detail = f"{stream} is at version {version}, not {expected}"
+    fault = Fault(detail, "/expectedversion", index, VersionConflict.code)
+    return VersionConflict(detail, errors=[fault])

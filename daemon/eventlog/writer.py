@@ -40,6 +40,8 @@ CHECKPOINT_WAIT_MS: Final = 200
 """How long a checkpoint that empties the write-ahead log waits for readers (milliseconds)."""
 FREE_BYTES_MIN: Final = 1024 * 1024
 """How much must be free before a log whose disk failed is tried again (bytes)."""
+CAREFUL_GROUPS: Final = 100
+"""For how many groups repeats are looked for after one came: who sends again sends much again."""
 _PAGE_BYTES: Final = 4096
 _OVERHEAD_BYTES: Final = 256
 _DISK: Final = (
@@ -99,6 +101,7 @@ class Writer:
         self._clock = clock
         self._known = Known.read(connection, log_id)
         self._seen_version = -1
+        self._careful_groups = 0
         self._wal_pages = 0
         self._checkpoint_pages = CHECKPOINT_PAGES
         self._queue: deque[_Waiting] = deque()
@@ -256,21 +259,31 @@ class Writer:
 
     def _commit(self, requests: Sequence[Request], now: int) -> list[Outcome]:
         changes = self._connection.total_changes()
+        careful = self._careful_groups > 0
+        transaction: Transaction | None = None
         try:
             self._roll_back()
             self._connection.execute("BEGIN IMMEDIATE")
             self._reread_if_changed()
-            transaction = Transaction(self._connection, self._known, now)
+            transaction = Transaction(self._connection, self._known, now, careful=careful)
             outcomes = [self._one(transaction, request) for request in requests]
             transaction.flush()
             self._connection.execute("COMMIT")
         except Exception as error:  # noqa: BLE001  whatever it was, its callers must hear of it
             self._roll_back()
+            if isinstance(error, apsw.ConstraintError) and transaction and not careful:
+                transaction.undo()
+                self._careful_groups = CAREFUL_GROUPS
+                return self._commit(requests, now)
             # What was learnt on the way may be of rows that are not there: read it all again.
             self._seen_version = -1
             return self._failed(requests, now, error)
         transaction.committed()
         self._seen_version = self._connection.data_version()
+        if transaction.found_repeats:
+            self._careful_groups = CAREFUL_GROUPS
+        elif careful:
+            self._careful_groups -= 1
         if self._connection.total_changes() != changes:
             # A commit that wrote nothing says nothing about the disk.
             self._set_health(now, None)
@@ -279,16 +292,16 @@ class Writer:
     def _one(self, transaction: Transaction, request: Request) -> Outcome:
         if isinstance(request, Work):
             return self._work(transaction, request)
-        mark = transaction.mark()
         try:
             return transaction.append(request)
         except VersionConflict as error:
-            transaction.undo(mark)
             return error
 
     def _work(self, transaction: Transaction, work: Work) -> Outcome:
         """Run a caller's function in a savepoint; its failure is its own, the disk's is not."""
         transaction.flush()
+        # The function goes by its receipts before its rows are written.
+        transaction.careful = True
         mark = transaction.mark()
         self._connection.execute("SAVEPOINT work")
         try:

@@ -173,7 +173,7 @@ class EventMaker:
                 ]
             )
             raise
-        return replace(event, time=time)
+        return event._replace(time=time)
 
 
 def identity(*parts: str | int) -> str:

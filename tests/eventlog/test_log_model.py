@@ -61,7 +61,10 @@ new_events = st.builds(
     source=st.just("/t"),
     id=st.integers(0, 15).map(str),
     data=st.sampled_from([b"{}", b'{"x":1}']),
+    time=st.none(),
+    extensions=st.none(),
     expected_version=st.none() | st.integers(0, 5),
+    class_version=st.just(1),
 )
 letters = st.builds(
     DeadLetter,
@@ -113,9 +116,10 @@ class LogMachine(RuleBasedStateMachine):
                 found = [(r.position, r.version, r.duplicate, r.differs) for r in outcome.receipts]
                 assert found == expected
 
-    @rule(group=groups)
-    def append(self, group: list[Append]) -> None:
-        """Do a group of requests in one commit."""
+    @rule(group=groups, careful=st.booleans())
+    def append(self, group: list[Append], careful: bool) -> None:
+        """Do a group of requests in one commit; the writer expects repeats, or does not."""
+        self.log.writer._careful_groups = int(careful)
         self.expect(drive(self.log, *group), group)
 
     @rule(group=groups, failure=failures)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from contextlib import suppress
-from dataclasses import replace
 
 import apsw
 import pytest
@@ -69,10 +68,10 @@ def test_a_failing_request_fails_alone(log) -> None:
 def test_poison_that_nobody_foresaw_fails_alone(log) -> None:
     """A request that the database or Python cannot take fails; its neighbours do not."""
     poison = [
-        [replace(event(2), source="\ud800")],
-        [replace(event(3), class_version="one")],
+        [event(2)._replace(source="\ud800")],
+        [event(3)._replace(class_version="one")],
         [event(4, time=2**70)],
-        [event(5), replace(event(6), data="text, not bytes")],
+        [event(5), event(6)._replace(data="text, not bytes")],
     ]
     outcomes = drive(log, [event(1)], *poison, [event(9)])
     assert all(isinstance(outcome, Exception) for outcome in outcomes[1:-1])
@@ -270,7 +269,7 @@ def test_what_the_writer_remembers_is_bounded(opened, monkeypatch) -> None:
     monkeypatch.setattr(transactions, "NAMES_MAX", 10)
     log = opened()
     for first in range(0, 60, 6):
-        one(log, [replace(event(n, f"j{n}"), source=f"/{n}") for n in range(first, first + 6)])
+        one(log, [event(n, f"j{n}")._replace(source=f"/{n}") for n in range(first, first + 6)])
         known = log.writer._known
         assert len(known.streams) <= 10
         assert len(known.sources) <= 10
@@ -284,8 +283,8 @@ def test_long_names_are_not_remembered(log) -> None:
     """They count as ever, within one commit and after it, and take no memory in between."""
     long = "x" * 2000
     for number in (1, 3):
-        first = replace(event(number, long), source=f"/{long}")
-        second = replace(event(number + 1, long), source=f"/{long}")
+        first = event(number, long)._replace(source=f"/{long}")
+        second = event(number + 1, long)._replace(source=f"/{long}")
         receipts = one(log, [first, second, event(100 + number)]).receipts
         assert [receipt.version for receipt in receipts[:2]] == [number, number + 1]
         known = log.writer._known
@@ -300,10 +299,10 @@ def test_long_names_are_not_remembered(log) -> None:
 def test_an_undone_request_leaves_no_names(log) -> None:
     """The numbers that a refused request gave to names go to the next one that is taken."""
     refused = [
-        replace(event(1, "never", type="file.observed"), source="/never"),
+        event(1, "never", type="file.observed")._replace(source="/never"),
         event(2, expected_version=5),
     ]
-    drive(log, refused, [replace(event(3, "kept", type="alert.raised"), source="/kept")])
+    drive(log, refused, [event(3, "kept", type="alert.raised")._replace(source="/kept")])
     assert sql(log.path, "SELECT stream_id, name FROM streams") == [(1, "alert/kept")]
     assert sql(log.path, "SELECT type_id, name FROM types") == [(1, "alert.raised")]
     assert sql(log.path, "SELECT source_id, name FROM sources") == [(1, "/kept")]
