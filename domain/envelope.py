@@ -27,7 +27,7 @@ import orjson
 from domain.catalog import EventType, find_type, unknown_type
 from domain.errors import Fault, ReservedType, TooLarge
 from domain.events import ExtensionValue, NewEvent
-from domain.faults import escape, payload_faults
+from domain.faults import escape, is_valid, payload_faults
 from domain.limits import Limits
 from domain.payloads.base import INTEGER_MAX, encode_payload
 from domain.suggest import shorten
@@ -40,6 +40,9 @@ _NOT_EXTENSIONS: Final = frozenset(
         *("specversion", "id", "source", "type", "subject", "time", "datacontenttype", "data"),
         *("data_base64", "expectedversion", "position", "version", "recordedtime"),
     }
+)
+_PLAIN: Final = frozenset(
+    ("specversion", "id", "source", "type", "subject", "time", "datacontenttype", "data")
 )
 _TEXT_EXTENSIONS: Final = frozenset(("correlationid", "causationid", "traceparent", "actor"))
 _EXTENSION_NAME: Final = re.compile(r"[a-z0-9]+")
@@ -58,6 +61,55 @@ _UTF8_MAX: Final = 4
 
 def read_event(obj: object, limits: Limits, faults: list[Fault]) -> NewEvent | None:
     """Return the event of one decoded object, or None after adding every fault it has."""
+    return _read_plain(obj, limits) or _read_closely(obj, limits, faults)
+
+
+def _read_plain(obj: object, limits: Limits) -> NewEvent | None:
+    """Return the event of an object that is plainly right, as nearly all are, in half the time.
+
+    None says nothing but that it has to be read closely: this takes less than is valid.
+    """
+    if type(obj) is not dict or obj.get("specversion") != SPECVERSION:
+        return None
+    id_, source, subject, name = (
+        obj.get("id"),
+        obj.get("source"),
+        obj.get("subject"),
+        obj.get("type"),
+    )
+    payload, time = obj.get("data"), obj.get("time")
+    if not (type(id_) is type(source) is type(subject) is type(name) is str and id_ and source):
+        return None
+    entry = find_type(name)
+    if entry is None or not entry.client or type(payload) is not dict or not subject:
+        return None
+    if obj.get("datacontenttype") not in (None, "application/json"):
+        return None
+    texts = id_ + source + subject
+    extensions = None
+    for key in obj:
+        if key not in _PLAIN:
+            value = obj[key]
+            if key not in _TEXT_EXTENSIONS or type(value) is not str:
+                return None
+            extensions = extensions or {}
+            extensions[key] = value
+            texts += key + value
+    size = _UTF8_MAX * len(texts)
+    if not texts.isprintable() or " " in source or size > limits.subject_bytes:
+        return None
+    try:
+        data = encode_payload(payload)
+        moment = None if time is None else parse_timestamp(time)
+    except (TypeError, ValueError):
+        return None
+    if size + len(data) > limits.event_bytes or not is_valid(entry.model, payload):
+        return None
+    moment = None if is_missing(moment) else moment
+    return NewEvent(name, subject, source, id_, data, moment, extensions, None, entry.class_version)
+
+
+def _read_closely(obj: object, limits: Limits, faults: list[Fault]) -> NewEvent | None:
     if not isinstance(obj, dict):
         faults.append(Fault("an event has to be a JSON object"))
         return None

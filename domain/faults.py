@@ -39,6 +39,11 @@ def raise_faults(faults: Sequence[Fault]) -> None:
     raise Invalid(detail, errors=faults)
 
 
+def is_valid(model: type[BaseModel], payload: object) -> bool:
+    """Return whether a payload fits its model."""
+    return model.__pydantic_validator__.isinstance_python(payload)
+
+
 def payload_faults(model: type[BaseModel], payload: object) -> list[Fault]:
     """Return what is wrong with a payload: an empty list when it fits its model."""
     try:

@@ -24,6 +24,8 @@ _EPOCH_UTC: Final = datetime(1970, 1, 1)  # noqa: DTZ001  Without a zone it is c
 _MICROSECOND: Final = timedelta(microseconds=1)
 _YEAR_2: Final = -62_104_060_800 * MICROSECONDS
 _LAST: Final = 253_402_300_799 * MICROSECONDS + 999_999
+_USUAL: Final = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:[0-5]\d(?:\.\d+)?Z", re.ASCII)
+"""In UTC and with no leap second: nothing is before the year 1 or after 9999 then."""
 _FULL: Final = re.compile(
     r"\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}:\d{2}(?:\.\d+)?(?:[Zz]|[+-]\d{2}:[0-5]\d)", re.ASCII
 )
@@ -36,6 +38,9 @@ def parse_timestamp(text: str) -> int:
         ValueError: the text is not an RFC 3339 date-time with an offset (RFC 3339, 5.6).
 
     """
+    if _USUAL.fullmatch(text) is not None:
+        since = datetime.fromisoformat(text) - _EPOCH
+        return (since.days * 86_400 + since.seconds) * MICROSECONDS + since.microseconds
     if _FULL.fullmatch(text) is None:
         raise ValueError(f"not an RFC 3339 date-time with an offset: {text[:64]!r}")
     leap = text[17:19] == "60"
