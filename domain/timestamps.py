@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Final
 
 MICROSECONDS: Final = 1_000_000
@@ -19,6 +20,8 @@ SKEW_LIMIT: Final = 5 * 60 * MICROSECONDS
 EARLIEST: Final = -62_135_596_800 * MICROSECONDS
 """The beginning of year 1 in UTC; no time is before it."""
 
+_MINUTE: Final = 60 * MICROSECONDS
+_LEADING: Final = 100 * MICROSECONDS
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _EPOCH_UTC: Final = datetime(1970, 1, 1)  # noqa: DTZ001  Without a zone it is cheap to format.
 _MICROSECOND: Final = timedelta(microseconds=1)
@@ -57,8 +60,19 @@ def parse_timestamp(text: str) -> int:
 
 def format_timestamp(moment: int) -> str:
     """Return RFC 3339 text in UTC with a ``Z``; a fraction only where there is one."""
-    seconds, microseconds = divmod(moment, MICROSECONDS)
-    return (_EPOCH_UTC + timedelta(0, seconds, microseconds)).isoformat() + "Z"
+    minute, rest = divmod(moment, _MINUTE)
+    # With a 1 in front every digit keeps its place; this runs for each time of each item of a page.
+    digits = str(_LEADING + rest)
+    seconds, fraction = digits[1:3], digits[3:]
+    if fraction == "000000":
+        return f"{_minute_text(minute)}{seconds}Z"
+    return f"{_minute_text(minute)}{seconds}.{fraction}Z"
+
+
+@lru_cache(maxsize=10_000)
+def _minute_text(minute: int) -> str:
+    """Return the text of a minute, to which the seconds are added; the times of a list share it."""
+    return (_EPOCH_UTC + timedelta(minutes=minute)).isoformat()[:17]
 
 
 def format_optional(moment: int | None) -> str | None:

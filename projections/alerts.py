@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any, Final
@@ -16,22 +16,12 @@ from domain.events import RecordedEvent
 from domain.suggest import did_you_mean
 from domain.timestamps import format_timestamp
 from projections.cursor import decode_cursor, encode_cursor, fingerprint
-from projections.paging import (
-    Order,
-    Value,
-    between,
-    check_limit,
-    check_values,
-    driven_keys,
-    invalid,
-    narrowest,
-    shown_items,
-    text_size,
-)
+from projections.paging import Shown, check_limit, check_values, invalid, shown_items, text_size
 from projections.seam import Batch
 from projections.sql import named_statements
 from projections.states import EntityStates, advanced
 from projections.store import entity_number
+from projections.walks import Order, Value, Way, between, find_keys, is_any
 
 TIMELINE_MAX: Final = 1_000
 """How many entries of an alert's timeline are shown: the newest."""
@@ -46,6 +36,7 @@ _COLUMNS: Final = tuple(AlertState.__dataclass_fields__)
 _LABELS: Final = _COLUMNS.index("labels")
 _CLOCK: Final = _COLUMNS.index("clock")
 _STATE: Final = _COLUMNS.index("state")
+_NUMBER: Final = _COLUMNS.index("first_position")
 _values = attrgetter(*_COLUMNS)
 
 
@@ -162,12 +153,16 @@ def list_alerts(
         filters["state"] = _known_states(wanted.state)
     bound_to = fingerprint("alerts", sorted(filters.items()), wanted.since, wanted.until)
     after = decode_cursor(bound_to, cursor, (int, int)) if cursor else None
-    driver = next(iter(filters), None)
-    if len(filters) > 1:
-        driver, _ = narrowest(db, "alerts", filters)
-    where = between("listed", wanted.since, wanted.until)
-    keys = driven_keys(db, "alerts", filters, driver, where, _ORDER, after, limit + 1)
-    items, last = shown_items(keys, limit, lambda alert: _item(db, alert))
+    span = between("listed", wanted.since, wanted.until)
+    ways = [
+        Way(
+            [[is_any(column, [value], driving=True), *span] for value in filters[column]],
+            [is_any(each, filters[each]) for each in filters if each != column],
+        )
+        for column in filters
+    ] or [Way([span])]
+    found = find_keys(db, "alerts", _ORDER, ways, after, limit + 1)
+    items, last = shown_items(found, limit, lambda numbers: _shown(db, numbers))
     return items, encode_cursor(bound_to, last) if last else None
 
 
@@ -179,19 +174,21 @@ def _known_states(given: Sequence[str]) -> tuple[str, ...]:
     return tuple(sorted({str(state) for state in given}))
 
 
-def _item(db: apsw.Connection, alert: int | None) -> tuple[dict[str, Any], int] | None:
-    row = db.execute(_SQL["load_alert"], (alert,)).fetchone()
-    return None if row is None else (alert_view(_state(row)), text_size(row))
+def _shown(db: apsw.Connection, numbers: str) -> Iterator[Shown]:
+    """Yield alerts by their numbers, a JSON array."""
+    for row in db.execute(_SQL["show_alerts"], (numbers,)):
+        yield row[_NUMBER], alert_view(_state(row)), text_size(row)
 
 
 def find_alert(db: apsw.Connection, alert_id: str) -> dict[str, Any] | None:
     """Return one alert by its id with the newest entries of its timeline, oldest of them first."""
     alert = entity_number(db, f"alert/{alert_id}")
-    found = _item(db, alert)
-    if found is None:
+    row = db.execute(_SQL["load_alert"], (alert,)).fetchone()
+    if row is None:
         return None
     rows = db.execute(_SQL["newest_entries"], (alert, TIMELINE_MAX)).fetchall()
-    return {**found[0], "timeline": [_timeline_item(row) for row in reversed(rows)]}
+    timeline = [_timeline_item(row) for row in reversed(rows)]
+    return {**alert_view(_state(row)), "timeline": timeline}
 
 
 def _timeline_item(row: Sequence[Any]) -> dict[str, Any]:

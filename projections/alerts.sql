@@ -82,3 +82,10 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 SELECT position, version, type, time, recordedtime, source, actor, by, reason, channel, severity,
        message, skewed
 FROM alert_timeline WHERE alert = ? ORDER BY time DESC, rank DESC, position DESC LIMIT ?;
+
+-- name: show_alerts
+-- Of the numbers in a JSON array, in their order; the fields are in the order of `load_alert`.
+SELECT id, alert, updated, last_position, events, state, state_time, severity, kind, title, message,
+       fingerprint, job, labels, first_seen, last_seen, count, acknowledged, acknowledged_by,
+       resolved, resolved_by, notified, notifications, clock
+FROM (SELECT value AS number FROM json_each(?)) CROSS JOIN alerts ON alert = number;

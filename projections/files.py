@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from operator import attrgetter
+from itertools import groupby
+from operator import attrgetter, itemgetter
 from typing import Any, Final, NamedTuple
 
 import apsw
@@ -15,22 +16,12 @@ from domain.events import RecordedEvent
 from domain.file import FACTS, FileState, FileStatus, advance_file, file_view
 from domain.timestamps import format_timestamp
 from projections.cursor import decode_cursor, encode_cursor, fingerprint
-from projections.paging import (
-    Condition,
-    Order,
-    between,
-    check_limit,
-    check_values,
-    invalid,
-    is_any,
-    select_keys,
-    shown_items,
-    text_size,
-)
+from projections.paging import Shown, check_limit, check_values, invalid, shown_items, text_size
 from projections.seam import Batch
 from projections.sql import named_statements
 from projections.states import EntityStates
 from projections.store import entity_number
+from projections.walks import Condition, Order, Way, between, find_keys, is_any
 
 MATCHES_MAX: Final = 100
 """How many matches of a message are shown."""
@@ -187,25 +178,30 @@ def list_files(
     bound_to = fingerprint("files", wanted)
     shape: list[type] = [str, int, int] if order is _BY_PATH else [int, int]
     after = decode_cursor(bound_to, cursor, shape) if cursor else None
-    keys = select_keys(db, "file_messages", _conditions(wanted), order, after, limit + 1)
-    items, last = shown_items(keys, limit, lambda message: _item(db, message))
+    found = find_keys(db, "file_messages", order, _ways(wanted), after, limit + 1)
+    items, last = shown_items(found, limit, lambda numbers: _shown(db, numbers))
     return items, encode_cursor(bound_to, last) if last else None
 
 
-def _conditions(wanted: FileFilter) -> list[Condition]:
-    """Return the conditions, of which exactly one can use an index that gives the order."""
-    conditions = []
-    by_path = wanted.prefix is not None
+def _ways(wanted: FileFilter) -> list[Way]:
+    """Return the ways to the messages of a list: by path, or by time, or by both."""
+    if wanted.path is not None and wanted.prefix is not None:
+        raise invalid("prefix", "path and prefix exclude each other")
+    span = between("time", wanted.since, wanted.until)
+    matched = [] if wanted.matched is None else [int(wanted.matched)]
+    others = [is_any("matched", [value]) for value in matched]
     if wanted.path is not None:
-        if by_path:
-            raise invalid("prefix", "path and prefix exclude each other")
-        conditions.append(is_any("path", [wanted.path], driving=True))
-    if wanted.prefix is not None:
-        conditions += _starting_with("path", wanted.prefix)
-    if wanted.matched is not None:
-        driving = wanted.path is None and not by_path
-        conditions.append(is_any("matched", [int(wanted.matched)], driving=driving))
-    return [*conditions, *between("+time" if by_path else "time", wanted.since, wanted.until)]
+        return [Way([[is_any("path", [wanted.path], driving=True), *span]], others)]
+    by_time = [[*span, *(is_any("matched", [value], driving=True) for value in matched)]]
+    if wanted.prefix is None:
+        return [Way(by_time)]
+    below = Way(
+        [_starting_with("path", wanted.prefix)],
+        [*others, *between("+time", wanted.since, wanted.until)],
+    )
+    if not by_time[0]:
+        return [below]
+    return [below, Way(by_time, _starting_with("+path", wanted.prefix), ordered=False)]
 
 
 def _starting_with(column: str, prefix: str) -> list[Condition]:
@@ -220,14 +216,19 @@ def _starting_with(column: str, prefix: str) -> list[Condition]:
     return conditions
 
 
-def _item(db: apsw.Connection, message: int) -> tuple[dict[str, Any], int] | None:
-    row: Any = db.execute(_SQL["load_message"], (message,)).fetchone()
-    if row is None:
-        return None
+def _shown(db: apsw.Connection, numbers: str) -> Iterator[Shown]:
+    """Yield messages by their numbers (a JSON array), each with what matched it."""
+    rows = db.execute(_SQL["show_messages"], (numbers, MATCHES_MAX))
+    for message, found in groupby(rows, itemgetter(slice(10))):
+        matches = [row[10:] for row in found if row[10] is not None]
+        text = text_size(message) + sum(map(text_size, matches))
+        yield message[0], _item(message, matches), text
+
+
+def _item(row: Sequence[Any], matches: Sequence[Sequence[Any]]) -> dict[str, Any]:
     position, path, event, source, time, recordedtime, skewed, facts, matched, state = row
     said: Mapping[str, Any] = orjson.loads(facts)
-    matches = [_match(match) for match in db.execute(_SQL["list_matches"], (message, MATCHES_MAX))]
-    item = {
+    return {
         "path": path,
         "state": state,
         **{name: said.get(name) for name in FACTS},
@@ -238,9 +239,8 @@ def _item(db: apsw.Connection, message: int) -> tuple[dict[str, Any], int] | Non
         "event": event,
         "source": source,
         "matched": bool(matched) if matches else None,
-        "matches": matches,
+        "matches": [_match(match) for match in matches],
     }
-    return item, text_size(row) + sum(len(str(match)) for match in matches)
 
 
 def _match(row: Sequence[Any]) -> dict[str, Any]:

@@ -83,10 +83,13 @@ VALUES (?, ?, ?, ?, ?, ?, ?);
 -- name: set_matched
 UPDATE ${g}file_messages SET matched = 1 WHERE message = ? AND matched = 0;
 
--- name: load_message
-SELECT message, m.path, event, source, time, recordedtime, skewed, m.facts, m.matched, state
-FROM file_messages AS m LEFT JOIN files USING (file) WHERE message = ?;
-
--- name: list_matches
-SELECT position, time, workflow, phases, jobs, reason FROM file_matches
-WHERE message = ? ORDER BY position LIMIT ?;
+-- name: show_messages
+-- Of the numbers in a JSON array, in their order: a row for each of the first matches of a message,
+-- or one without a match.
+SELECT m.message, m.path, m.event, m.source, m.time, m.recordedtime, m.skewed, m.facts, m.matched,
+       state, x.position, x.time, x.workflow, x.phases, x.jobs, x.reason
+FROM (SELECT value AS number FROM json_each(?))
+CROSS JOIN file_messages AS m ON m.message = number
+LEFT JOIN files USING (file)
+LEFT JOIN file_matches AS x ON x.position IN (
+    SELECT position FROM file_matches WHERE message = m.message ORDER BY position LIMIT ?);

@@ -2,35 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Final
 
 import apsw
+import orjson
 
-from domain.job import JobStatus, job_view
+from domain.job import TERMINAL, JobStatus
 from domain.suggest import did_you_mean
+from domain.timestamps import MICROSECONDS, format_optional, format_timestamp
 from projections.cursor import Key, decode_cursor, encode_cursor, fingerprint
-from projections.jobs import state_of
-from projections.paging import (
-    FEW,
-    Condition,
-    Order,
-    Value,
-    between,
-    check_limit,
-    check_values,
-    driven_keys,
-    invalid,
-    is_any,
-    narrowest,
-    select_keys,
-    shown_items,
-    text_size,
-)
-from projections.search import match_expression
+from projections.job_search import FOUND, find_by_words
+from projections.jobs import DOCUMENTS
+from projections.paging import Shown, check_limit, check_values, invalid, shown_items, text_size
 from projections.sql import named_statements
 from projections.store import entity_number
+from projections.walks import Found, Order, Value, Way, between, find_keys, is_any
 
 SORTS: Final = {
     "-submitted": Order(("submitted", "job"), descending=True),
@@ -40,8 +28,19 @@ SORTS: Final = {
 }
 """The orders of the job list; a ``-`` means newest first."""
 
-_FOUND: Final = Order(("search.rowid",), descending=True)
-_SQL = named_statements("jobs.sql")
+
+Document = Callable[[str], Any]
+"""What to make of JSON text: `orjson.loads`, or `orjson.Fragment` for who encodes it again."""
+
+_SQL = named_statements("job_list.sql")
+_FIELDS: Final = (
+    "id", "kind", "name", "owner", "queue", "priority", "workflow", "phase", "parent",
+    "correlation", "status", "native_status", "stage", "progress", "attempt", "attempts", "worker",
+    "params", "input", "result", "message", "warning", "error", "next", "links",
+)  # fmt: skip
+"""The fields of a job's view that are stored as they are shown, in the order of both."""
+_TERMINAL: Final = frozenset(map(str, TERMINAL))
+_WITH_ERROR: Final = _TERMINAL - {"succeeded"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +70,16 @@ _EQUAL: Final = tuple(
 
 
 def list_jobs(
-    db: apsw.Connection, wanted: JobFilter, sort: str, limit: int, cursor: str | None
+    db: apsw.Connection,
+    wanted: JobFilter,
+    sort: str,
+    limit: int,
+    cursor: str | None,
+    document: Document = orjson.loads,
 ) -> tuple[list[dict[str, Any]], str | None]:
     """Return the items of one page, and the cursor of the next.
+
+    ``document`` makes what is shown of the JSON text of params, input, result and error.
 
     Raises:
         Invalid: a value, the order or the limit cannot be used.
@@ -89,11 +95,8 @@ def list_jobs(
     rest = (wanted.since, wanted.until, wanted.q)
     bound_to = fingerprint("jobs", sorted(filters.items()), sort, rest)
     after = decode_cursor(bound_to, cursor, [int] * len(order.columns)) if cursor else None
-    if wanted.q is not None:
-        keys = _found(db, wanted, filters, after, limit + 1)
-    else:
-        keys = _listed(db, wanted, filters, order, after, limit + 1)
-    items, last = shown_items(keys, limit, lambda job: _item(db, job))
+    found = _find(db, wanted, filters, order, after, limit + 1)
+    items, last = shown_items(found, limit, lambda numbers: _shown(db, numbers, document))
     return items, encode_cursor(bound_to, last) if last else None
 
 
@@ -105,7 +108,7 @@ def _order(sort: str, q: str | None) -> Order:
         return order
     if sort != "-submitted":
         raise invalid("sort", "a search by words is listed newest first, and in no other order")
-    return _FOUND
+    return FOUND
 
 
 def _statuses(given: Sequence[str]) -> tuple[str, ...]:
@@ -116,48 +119,81 @@ def _statuses(given: Sequence[str]) -> tuple[str, ...]:
     return tuple(sorted({str(status) for status in given}))
 
 
-def _listed(
+def _find(
     db: apsw.Connection,
     wanted: JobFilter,
-    filters: dict[str, Sequence[Value]],
+    filters: Mapping[str, Sequence[Value]],
     order: Order,
     after: Key | None,
     limit: int,
-) -> list[tuple[Any, ...]]:
-    driver = next(iter(filters), None)
-    by_updated = order.columns[0] == "updated"
-    if len(filters) > 1 or (filters and by_updated):
-        driver, count = narrowest(db, "jobs", filters)
-        if by_updated and count >= FEW:
-            # Too many to sort: walk the jobs by `updated`, where such a frequent value comes soon.
-            driver = None
-    # With an order by `updated` the range must not tempt the planner to walk and sort by it.
-    where = between("+submitted" if by_updated else "submitted", wanted.since, wanted.until)
-    return driven_keys(db, "jobs", filters, driver, where, order, after, limit)
+) -> Found:
+    """Return the keys of the next jobs of a list."""
+    by_submitted = order.columns[0] == "submitted"
+    span = between("jobs.submitted", wanted.since, wanted.until)
+    ways = []
+    for column, values in filters.items():
+        walks = [[is_any(column, [value], driving=True), *span] for value in values]
+        others = [is_any(f"jobs.{each}", filters[each]) for each in filters if each != column]
+        ways.append(Way(walks, others, ordered=by_submitted))
+    if not filters and (by_submitted or span):
+        ways.append(Way([span], ordered=by_submitted))
+    if by_submitted:
+        return find_keys(db, "jobs", order, ways, after, limit)
+    others = [is_any(f"jobs.{each}", filters[each]) for each in filters]
+    others += between("+jobs.submitted", wanted.since, wanted.until)
+    if wanted.q is not None:
+        return find_by_words(db, wanted.q, ways, others, after, limit)
+    # No job is updated before it is submitted, so the walk begins (or ends) with the range.
+    ways.append(Way([between("updated", wanted.since, None)], others))
+    return find_keys(db, "jobs", order, ways, after, limit)
 
 
-def _found(
-    db: apsw.Connection,
-    wanted: JobFilter,
-    filters: dict[str, Sequence[Value]],
-    after: Key | None,
-    limit: int,
-) -> list[tuple[Any, ...]]:
-    """Return the numbers of jobs with the words, newest first, filtered as they come."""
-    match = Condition("search MATCH ?", (match_expression(wanted.q or ""),))
-    others = [is_any(f"jobs.{column}", filters[column]) for column in filters]
-    bounds = between("+jobs.submitted", wanted.since, wanted.until)
-    tables = "search CROSS JOIN jobs ON jobs.job = search.rowid" if others or bounds else "search"
-    return select_keys(db, tables, [match, *others, *bounds], _FOUND, after, limit)
+def _shown(db: apsw.Connection, numbers: str, document: Document) -> Iterator[Shown]:
+    """Yield jobs by their numbers (a JSON array), as `domain.job.job_view` shows them.
+
+    Straight from the columns: a page of many spends most of its time here.
+    """
+    for row in db.execute(_SQL["show_jobs"], (numbers,)):
+        (number, *fields, submitted, started, status_time, updated, last_position, events, pinned,
+         pinned_time, archived_time) = row  # fmt: skip
+        job: dict[str, Any] = dict(zip(_FIELDS, fields, strict=True))
+        status = job["status"]
+        for name in DOCUMENTS:
+            if job[name] is not None:
+                job[name] = document(job[name])
+        if status not in _WITH_ERROR:
+            job["error"] = None
+        links = job["links"]
+        job["links"] = [] if links == "[]" else [
+            {"to": to, "role": role} for to, role in orjson.loads(links)
+        ]  # fmt: skip
+        ended = status_time if status in _TERMINAL else None
+        job["submitted"] = format_timestamp(submitted)
+        job["started"] = format_optional(started)
+        job["ended"] = format_optional(ended)
+        job["updated"] = format_timestamp(updated)
+        job["queue_seconds"] = _seconds(submitted, started)
+        job["run_seconds"] = _seconds(started, ended)
+        job["last_position"] = last_position
+        job["events"] = events
+        job["pinned"] = bool(pinned)
+        job["pinned_time"] = format_optional(pinned_time)
+        job["archived"] = archived_time is not None
+        job["archived_time"] = format_optional(archived_time)
+        yield number, job, text_size(fields)
 
 
-def _item(db: apsw.Connection, job: int | None) -> tuple[dict[str, Any], int] | None:
-    """Return the view of a job by its number, and its size."""
-    row = db.execute(_SQL["load_job"], (job,)).fetchone()
-    return None if row is None else (job_view(state_of(row)), text_size(row))
+def _seconds(start: int | None, end: int | None) -> float | None:
+    if start is None or end is None or end < start:
+        return None
+    return (end - start) / MICROSECONDS
 
 
-def find_job(db: apsw.Connection, job_id: str) -> dict[str, Any] | None:
+def find_job(
+    db: apsw.Connection, job_id: str, document: Document = orjson.loads
+) -> dict[str, Any] | None:
     """Return one job by its id, None when it is not known."""
-    found = _item(db, entity_number(db, f"job/{job_id}"))
-    return None if found is None else found[0]
+    number = entity_number(db, f"job/{job_id}")
+    if number is None:
+        return None
+    return next((job for _, job, _ in _shown(db, f"[{number}]", document)), None)

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeVar
 
 import apsw
+import orjson
 
 from domain.errors import NotReady, QueryTimeout, StorageFailed
 from projections.alerts import AlertFilter, find_alert, list_alerts
 from projections.files import FileFilter, find_file, list_files
 from projections.job_history import list_chain, list_history
-from projections.job_list import JobFilter, find_job, list_jobs
+from projections.job_list import Document, JobFilter, find_job, list_jobs
 from projections.paging import LIMIT_DEFAULT, LIMIT_MAX, Page
 from projections.registry import PROJECTIONS
 from projections.seam import ProjectionStatus
@@ -83,17 +84,20 @@ class Views:
         sort: str = "-submitted",
         limit: int = LIMIT_DEFAULT,
         cursor: str | None = None,
+        document: Document = orjson.loads,
     ) -> Page:
         """Return a page of jobs; see `projections.job_list.list_jobs`."""
         names = ("jobs",) if wanted.q is None else ("jobs", "search")
         (items, following), as_of = self._ask(
-            names, lambda db: list_jobs(db, wanted, sort, limit, cursor)
+            names, lambda db: list_jobs(db, wanted, sort, limit, cursor, document)
         )
         return Page(items, following, as_of)
 
-    def job(self, job_id: str) -> tuple[dict[str, Any] | None, int]:
+    def job(
+        self, job_id: str, document: Document = orjson.loads
+    ) -> tuple[dict[str, Any] | None, int]:
         """Return a job, None when it is not known, and the position this is as of."""
-        return self._ask(("jobs",), lambda db: find_job(db, job_id))
+        return self._ask(("jobs",), lambda db: find_job(db, job_id, document))
 
     def history(
         self,

@@ -79,7 +79,8 @@ async def list_alerts(
 ) -> Response:
     """List alerts, the newest first.
 
-    `since` and `until` are about when an alert was first seen.
+    `since` and `until` are about when an alert was first seen. A page looks at a bounded number of
+    alerts, so one may be short, or empty, and still have a `next`.
     """
     await wait_for_views(context, asked, VIEWS)
     return respond(request, await context.readers.run(_list, context, asked))

@@ -36,7 +36,11 @@ class FilesParameters(Listing):
 async def list_files(
     request: Request, context: InContext, asked: Annotated[FilesParameters, Query()]
 ) -> Response:
-    """List the messages about files, the newest first, each with what matched it."""
+    """List the messages about files, the newest first, each with what matched it.
+
+    A page looks at a bounded number of messages, so one may be short, or empty, and still have a
+    `next`.
+    """
     await wait_for_views(context, asked, VIEWS)
     return respond(request, await context.readers.run(_list, context, asked))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Final
 
+import orjson
 from fastapi import Query
 from starlette.requests import Request
 from starlette.responses import Response
@@ -39,7 +40,9 @@ async def list_jobs(
     """List jobs, the newest first unless `sort` says otherwise.
 
     `since` and `until` are about the time of submission. With `q` (words that all occur in name,
-    error or message) the order is the newest first, and no other.
+    error or message) the order is the newest first, and no other. A page looks at a bounded number
+    of jobs, so one with filters that few of them fit may be short, or empty, and still have a
+    `next`.
     """
     await wait_for_views(context, asked, VIEWS if asked.q is None else SEARCH_VIEWS)
     return respond(request, await context.readers.run(_list, context, asked))
@@ -48,7 +51,9 @@ async def list_jobs(
 def _list(context: Context, asked: JobsParameters) -> Encoded:
     given = asked.model_dump(exclude={"sort", "limit", "cursor", "wait_for", "timeout"})
     wanted = JobFilter(**given)
-    return encode_found(context.views.list_jobs(wanted, asked.sort, asked.limit, asked.cursor))
+    return encode_found(
+        context.views.list_jobs(wanted, asked.sort, asked.limit, asked.cursor, orjson.Fragment)
+    )
 
 
 async def get_job(
@@ -69,7 +74,7 @@ def _find(context: Context, job_id: str, point: Point | None) -> Encoded:
     if point is not None:
         position = position_of(context, point)
         return encode(job_view(_fold(context, job_id, position)), position)
-    job, as_of = context.views.job(job_id)
+    job, as_of = context.views.job(job_id, orjson.Fragment)
     if job is None:
         raise NotFound(f"There is no job {shorten(job_id)}.")
     return encode(job, as_of)

@@ -15,6 +15,10 @@ from commands import chronicled, document, documents, event, lines, start
 from daemon_process import DaemonProcess
 from waiting import wait_until
 
+from daemon.cli.directory import DirectoryReader
+from daemon.cli.listing import read_list
+from projections import walks
+
 RUN = "run-1"
 
 STORY = (
@@ -90,6 +94,21 @@ def test_a_list_longer_than_a_page_is_one_document(daemon: DaemonProcess) -> Non
     )
     assert [each["position"] for each in rest["items"]] == list(range(1501, count + 1))
     assert rest["next"] is None
+
+
+def test_a_list_goes_on_after_an_empty_page(
+    told: DaemonProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A page that found nothing in what it looked at is not the end of the list."""
+    monkeypatch.setattr(walks, "LOOKS", 1)
+    monkeypatch.setattr(walks, "FEW", 0)
+    asked = {"kind": "odd", "sort": "-updated"}
+    with DirectoryReader(told.data) as reader:
+        first = reader.get("/api/jobs", asked)
+        assert first["items"] == []
+        assert first["next"] is not None
+        answer = read_list(reader, "/api/jobs", asked, limit=1)
+    assert [job["name"] for job in answer["items"]] == ["odd id"]
 
 
 def test_filters_reach_the_daemon(told: DaemonProcess) -> None:

@@ -14,7 +14,7 @@ from feeds import SECOND, START, MemoryFeed, everything, plans, views_of
 
 from domain.errors import Invalid, InvalidCursor
 from domain.job import fold_job, job_view
-from projections import paging
+from projections import paging, walks
 from projections.job_list import SORTS, JobFilter, list_jobs
 from projections.views import Views
 
@@ -103,8 +103,7 @@ def test_a_list_shows_what_it_should_in_order(views, jobs, wanted, sort) -> None
 @pytest.mark.parametrize("few", [0, 1, 10_000])
 def test_a_list_is_the_same_by_any_plan(views, jobs, sort, few, monkeypatch) -> None:
     """Whether a filter counts as few rows or many changes the way, never the answer."""
-    monkeypatch.setattr(paging, "FEW", few)
-    monkeypatch.setattr("projections.job_list.FEW", few)
+    monkeypatch.setattr(walks, "FEW", few)
     wanted = JobFilter(kind="kind-1", status=["failed", "running"])
     items = everything(lambda cursor: views.list_jobs(wanted, sort, 5, cursor))
     assert ids(items) == expected(jobs, wanted, sort)
@@ -177,7 +176,7 @@ def test_every_filter_walks_an_index(db, wanted, sort, ranged, after) -> None:
 )
 def test_a_frequent_value_ordered_by_update_walks_that_index(db, wanted, monkeypatch) -> None:
     """In the order of updates, a filter of many rows walks the updates instead of sorting."""
-    monkeypatch.setattr("projections.job_list.FEW", 1)
+    monkeypatch.setattr(walks, "FEW", 0)
     found = check_plan(db, lambda db: list_jobs(db, wanted, "-updated", 3, None))
     assert any("jobs_by_updated" in plan for plan in found)
 
