@@ -66,6 +66,9 @@ class RestingLog(LogFile):
         """Accept who wants to know of commits; there are none."""
         return lambda: None
 
+    def on_group_end(self, _callback: Callable[[], None]) -> None:
+        """Accept who wants to know when groups end; there are none."""
+
     def observe_groups(self, _observer: Callable[..., None]) -> None:
         """Accept who wants to measure commits; there are none."""
 
