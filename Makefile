@@ -47,7 +47,7 @@ bench: install ## Measure everything, side by side with limits and peers (ARGS="
 bench-quick: install ## The same, smaller, in about two minutes
 	$(BIN)/python -m benchmarks --quick $(ARGS)
 
-bench-big: install ## The same with a log of ten million events (20 GB, an hour the first time)
+bench-big: install ## The same with a log of ten million events (10 GB, long at first)
 	$(BIN)/python -m benchmarks --big $(ARGS)
 
 bench-peers: $(PEERS)/.installed ## Create .venv-peers with the peers that are written in Python

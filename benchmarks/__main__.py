@@ -22,7 +22,7 @@ from benchmarks import (
 )
 from benchmarks.children import REPOSITORY
 from benchmarks.peers import measure as peers
-from benchmarks.report import markdown
+from benchmarks.report import all_ratios, markdown
 from benchmarks.suite import BIG, FULL, QUICK, SMOKE, Bench, Figures, Part
 
 RESULTS = Path(__file__).parent / "results"
@@ -75,6 +75,7 @@ def main() -> None:
         "notes": bench.notes,
         "rounds": rounds,
     }
+    run["ratios"] = all_ratios(rounds)
     text = markdown(run)
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     (bench.results / f"{stamp}.json").write_text(json.dumps(run, indent=2) + "\n")

@@ -22,8 +22,8 @@ def measure(bench: Bench) -> Figures:
             service.wait_ready()
             rate, cpu = one_load(bench, service)
         figures[f"{name} batches events/s"] = rate
-        figures[f"{name} daemon cpu us/event"] = cpu
-    first, last = (figures[f"{name} daemon cpu us/event"] for name in (names[0], names[-1]))
+        figures[f"{name} batches daemon cpu us/event"] = cpu
+    first, last = (figures[f"{name} batches daemon cpu us/event"] for name in (names[0], names[-1]))
     return figures | {"growth/cost of an event, largest by smallest log": last / first}
 
 

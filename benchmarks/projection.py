@@ -6,7 +6,8 @@ import json
 import threading
 import time
 from bisect import bisect_left
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from benchmarks.cache import copy, kept_log
@@ -66,7 +67,7 @@ def lag(bench: Bench) -> Figures:
     acks = bench.scratch / "acks.json"
     with serving(bench.fresh("paced") / "data") as service:
         begin_live(bench, service)
-        with client(
+        paced = client(
             service.port,
             bench.scratch,
             clients=PACED_CLIENTS,
@@ -74,14 +75,11 @@ def lag(bench: Bench) -> Figures:
             rate=scale.lag_rate,
             events=events,
             acks=acks,
-        ) as load:
-            seen: list[Observed] = []
-            head = service.head() + scale.lag_rate * scale.lag_seconds // PACED_BATCH * PACED_BATCH
-            watcher = threading.Thread(target=_watch, args=(service, int(head), seen))
-            watcher.start()
+        )
+        with paced as load, watching(service) as seen:
             load.go()
             posted = load.result()
-            watcher.join()
+            service.wait_visible()
     lags = lags_of([(at, position) for at, position in json.loads(acks.read_text())], seen)
     return {
         "projections/lag offered events/s": posted.rate,
@@ -92,12 +90,27 @@ def lag(bench: Bench) -> Figures:
     }
 
 
-def _watch(service: Service, head: int, seen: list[Observed]) -> None:
-    pause = threading.Event()
-    while not seen or seen[-1][1] < head:
-        position = service.position()
-        seen.append((time.perf_counter(), position))
-        pause.wait(LOOK_SECONDS)
+@contextmanager
+def watching(service: Service) -> Iterator[list[Observed]]:
+    """Note all the while, on a thread of its own, at which position the views are."""
+    seen: list[Observed] = []
+    ended = threading.Event()
+
+    def look() -> None:
+        while True:
+            last = ended.wait(LOOK_SECONDS)
+            position = service.position()
+            seen.append((time.perf_counter(), position))
+            if last:
+                return
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    try:
+        yield seen
+    finally:
+        ended.set()
+        thread.join()
 
 
 def lags_of(acks: list[tuple[float, int]], seen: list[Observed]) -> list[float]:
@@ -121,9 +134,9 @@ def rebuild(bench: Bench) -> Figures:
         cpu, started = service.cpu_seconds(), time.perf_counter()
         service.rebuild()
         seconds, cpu = time.perf_counter() - started, service.cpu_seconds() - cpu
-    name = "projections/rebuild everything, daemon"
+    name = "projections/rebuild everything in the daemon"
     figures[f"{name} events/s"] = kept.events / seconds
-    figures[f"{name} cpu us/event"] = cpu / kept.events * 1e6
+    figures[f"{name} daemon cpu us/event"] = cpu / kept.events * 1e6
     return figures
 
 

@@ -15,6 +15,13 @@ PLAIN_SINGLE = "limits/plain 1 row a commit events/s"
 OURS_BATCH = "limits/our schema at the groups of batches events/s"
 OURS_SINGLE = "limits/our schema at the groups of singles events/s"
 
+COLUMNS = (
+    *("events/s", "p50 ms", "p99 ms", "p99.9 ms", "mean ms"),
+    *("daemon cpu us/event", "client cpu us/request", "cpu us/event", "events a commit"),
+)
+"""What one line of the report shows of a thing; other figures have a line each."""
+OTHER = "figure"
+
 RATIOS: tuple[tuple[str, tuple[str, ...]], ...] = (
     (r"intake/.* singles events/s", (OURS_SINGLE, r"peers/.*, 64 (clients|threads) events/s")),
     (r"intake/.* (batches|bulk) events/s", (OURS_BATCH, PLAIN_BATCH, r"peers/.* 100 events/s")),
@@ -64,6 +71,12 @@ def ratios(name: str, rounds: Sequence[Figures]) -> list[tuple[str, float]]:
     return found
 
 
+def all_ratios(rounds: Sequence[Figures]) -> dict[str, dict[str, float]]:
+    """Return every figure's ratios, by figure and by what it is compared with."""
+    names = dict.fromkeys(name for figures in rounds for name in figures)
+    return {name: dict(found) for name in names if (found := ratios(name, rounds))}
+
+
 def number(value: float) -> str:
     """Return a number as people read it."""
     return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
@@ -83,19 +96,43 @@ def markdown(run: dict[str, Any]) -> str:
     names = dict.fromkeys(name for figures in rounds for name in figures)
     for part in dict.fromkeys(name.partition("/")[0] for name in names):
         lines += ["", f"## {part}", ""]
-        lines += ["| figure | median | least to most | ratios |", "|---|---|---|---|"]
-        for name in names:
-            if name.startswith(f"{part}/"):
-                lines.append(_line(name, rounds))
+        lines += _table([name for name in names if name.startswith(f"{part}/")], rounds)
     return "\n".join([*lines, "", "## Targets", "", *table(rounds)])
 
 
-def _line(name: str, rounds: Sequence[Figures]) -> str:
-    values = [figures[name] for figures in rounds if name in figures]
-    compared = "; ".join(
-        f"{number(share)} x {other.partition('/')[2].removesuffix(' events/s')}"
-        for other, share in ratios(name, rounds)
-    )
-    spread = f"{number(min(values))} to {number(max(values))}" if len(values) > 1 else ""
-    label = name.partition("/")[2].replace("|", "\\|")
-    return f"| {label} | {number(median(values))} | {spread} | {compared} |"
+def _table(names: Sequence[str], rounds: Sequence[Figures]) -> list[str]:
+    """Return a part's table: what belongs to one thing is one line, its first figure compared."""
+    things: dict[str, dict[str, str]] = {}
+    for name in names:
+        thing, column = _split(name)
+        things.setdefault(thing, {})[column] = name
+    found = {column for figures in things.values() for column in figures}
+    columns = [column for column in (OTHER, *COLUMNS) if column in found]
+    lines = [f"| | {' | '.join(columns)} | least to most | ratios |"]
+    lines.append("|---" * (len(columns) + 3) + "|")
+    for thing, figures in things.items():
+        cells = [
+            number(_median(figures[each], rounds)) if each in figures else "" for each in columns
+        ]
+        first = next(iter(figures.values()))
+        values = [each[first] for each in rounds if first in each]
+        spread = f"{number(min(values))} to {number(max(values))}" if len(values) > 1 else ""
+        compared = "; ".join(
+            f"{number(share)} x {other.partition('/')[2].removesuffix(' events/s')}"
+            for other, share in ratios(first, rounds)
+        )
+        lines.append(f"| {thing} | {' | '.join(cells)} | {spread} | {compared} |")
+    return lines
+
+
+def _split(name: str) -> tuple[str, str]:
+    """Return what a figure is about, and its column."""
+    thing = name.partition("/")[2]
+    for column in COLUMNS:
+        if thing.endswith(f" {column}"):
+            return thing.removesuffix(f" {column}").rstrip(":"), column
+    return thing, OTHER
+
+
+def _median(name: str, rounds: Sequence[Figures]) -> float:
+    return median(figures[name] for figures in rounds if name in figures)

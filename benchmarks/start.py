@@ -37,7 +37,7 @@ def imports_seconds() -> float:
 def kill_under_load(bench: Bench, service: Service) -> None:
     """Kill a daemon with all its processes while batches come in."""
     seconds = bench.scale.seconds
-    events = bench.load_events("killed", unseen=True)
+    events = bench.load_events("killed", 0.5, unseen=True)
     with client(service.port, bench.scratch, clients=8, batch=100, events=events) as load:
         load.go()
         rest(seconds / 2)

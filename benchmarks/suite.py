@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from benchmarks.children import PYTHON, run
@@ -33,14 +33,42 @@ class Scale:
     requests: int
     """Requests of each query."""
     lag_rate: int = 15_000
-    lag_seconds: float = 4.0
+    lag_seconds: float = 3.0
 
 
-FULL = Scale(5, 2.0, 120_000, 100_000, 200_000, (100_000, 1_000_000), 1_000_000, 200)
-BIG = Scale(5, 2.0, 120_000, 100_000, 200_000, (100_000, 1_000_000, 10_000_000), 1_000_000, 200)
-QUICK = Scale(2, 0.8, 80_000, 20_000, 40_000, (20_000, 100_000), 50_000, 60, lag_seconds=1.5)
+FULL = Scale(
+    rounds=5,
+    seconds=1.2,
+    rate_max=120_000,
+    rows=100_000,
+    projected=150_000,
+    logs=(100_000, 1_000_000),
+    jobs=1_000_000,
+    requests=200,
+)
+BIG = replace(FULL, rounds=3, logs=(100_000, 1_000_000, 10_000_000))
+QUICK = Scale(
+    rounds=2,
+    seconds=0.8,
+    rate_max=80_000,
+    rows=20_000,
+    projected=40_000,
+    logs=(20_000, 100_000),
+    jobs=50_000,
+    requests=60,
+    lag_seconds=1.5,
+)
 SMOKE = Scale(
-    1, 0.2, 10_000, 1_000, 2_000, (1_000, 2_000), 1_000, 10, lag_rate=2_000, lag_seconds=0.3
+    rounds=1,
+    seconds=0.2,
+    rate_max=10_000,
+    rows=1_000,
+    projected=2_000,
+    logs=(1_000, 2_000),
+    jobs=1_000,
+    requests=10,
+    lag_rate=2_000,
+    lag_seconds=0.3,
 )
 
 

@@ -9,6 +9,8 @@ from statistics import median
 
 from benchmarks.suite import Figures
 
+LARGE = 1_000
+"""From here on people want no decimals."""
 SINGLES = "intake/tcp singles events/s"
 BATCHES = "intake/tcp batches events/s"
 SEQUENTIAL = "intake/tcp sequential events/s"
@@ -121,7 +123,7 @@ TARGETS: tuple[Target, ...] = (
     Target("build everything: events/s", "projections/build everything events/s", least=60_000),
     Target(
         "rebuild everything in the daemon: events/s",
-        "projections/rebuild everything, daemon events/s",
+        "projections/rebuild everything in the daemon events/s",
         least=60_000,
     ),
     Target("any list page: p99 ms", r"queries/(list|alerts|files|events)/.* p99 ms", most=10),
@@ -155,6 +157,7 @@ def table(rounds: Sequence[Figures]) -> list[str]:
         # Where several figures stand behind a target, the worst one is named.
         named = "" if re.escape(name) == target.figure or name == target.figure else f" ({name})"
         said = "met" if target.met(value) else "**not met**"
-        measured = f"{value:,.4g}{named} | {value / number:.2f}"
+        shown = f"{value:,.0f}" if value >= LARGE else f"{value:.3g}"
+        measured = f"{shown}{named} | {value / number:.2f}"
         lines.append(f"| {target.text} | {target.bound} | {measured} | {said} |")
     return lines

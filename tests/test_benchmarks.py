@@ -134,7 +134,7 @@ def test_the_report_shows_medians_and_notes() -> None:
             "rounds": made_up(),
         }
     )
-    assert "| tcp batches events/s | 25,000 | 12,500 to 50,000 | 0.5 x plain 100" in text
+    assert "| tcp batches | 25,000 | 40 | 12,500 to 50,000 | 0.5 x plain 100" in text
     assert "Not measured: Redis: it is not installed." in text
 
 
