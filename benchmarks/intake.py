@@ -23,6 +23,7 @@ class Kind:
     clients: int
     batch: int
     share: float
+    pipeline: int = 1
 
 
 KINDS = (
@@ -31,6 +32,7 @@ KINDS = (
     Kind("bulk", 1, 1000, 1.0),
     Kind("batches", 8, 100, 1.0),
 )
+PIPELINED = Kind("pipelined batches", 8, 100, 1.0, pipeline=4)
 BIG_KINDS = (KINDS[1], KINDS[3])
 
 
@@ -43,7 +45,7 @@ def measure(bench: Bench) -> Figures:
     figures["intake/client alone, 64 connections, requests/s"] = calibration.rate
     figures["intake/client alone cpu us/request"] = calibration.cpu_us
     with serving(bench.fresh("tcp") / "data") as service:
-        figures |= loads(bench, service, service.port, "tcp")
+        figures |= loads(bench, service, service.port, "tcp", (*KINDS, PIPELINED))
         figures |= other_requests(bench, service)
     with serving(bench.fresh("unix") / "data") as service:
         figures |= loads(bench, service, service.socket, "unix")
@@ -93,6 +95,7 @@ def one_load(
         bench.scratch,
         clients=kind.clients,
         batch=kind.batch,
+        pipeline=kind.pipeline,
         events=events,
         seconds=bench.scale.seconds,
     )

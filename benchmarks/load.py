@@ -79,10 +79,18 @@ def send(at: str | int, scratch: Path, **options: Any) -> Measured:
         return load.result()
 
 
-def calibrate(scratch: Path, events: Path, seconds: float) -> Measured:
-    """Measure the client itself: 64 connections against a server that does nothing."""
+@contextmanager
+def trivial_server(scratch: Path) -> Iterator[str]:
+    """Run a server that answers every request alike; yields its Unix socket."""
     place = scratch / "trivial.sock"
+    place.unlink(missing_ok=True)
     command = [PYTHON, "-m", "benchmarks.client", "--trivial", "--at", place]
     with child(command, log=scratch / "trivial.log", piped=True) as server:
         lines_of(server).readline()
-        return send(place.as_posix(), scratch, clients=64, events=events, seconds=seconds)
+        yield str(place)
+
+
+def calibrate(scratch: Path, events: Path, seconds: float) -> Measured:
+    """Measure the client itself: 64 connections against a server that does nothing."""
+    with trivial_server(scratch) as place:
+        return send(place, scratch, clients=64, events=events, seconds=seconds)

@@ -26,6 +26,7 @@ RATIOS: tuple[tuple[str, tuple[str, ...]], ...] = (
     (r"intake/.* singles events/s", (OURS_SINGLE, r"peers/.*, 64 (clients|threads) events/s")),
     (r"intake/.* (batches|bulk) events/s", (OURS_BATCH, PLAIN_BATCH, r"peers/.* 100 events/s")),
     (r"intake/.* sequential events/s", (PLAIN_SINGLE, r"peers/.*, 1 (client|thread) events/s")),
+    (r"intake/tcp pipelined batches events/s", ("intake/tcp batches events/s",)),
     (r"intake/(unix|without projections|at [\d,]+) (\w+) events/s", ("intake/tcp {1} events/s",)),
     (r"intake/(unix|without projections|at [\d,]+) (\w+) p(.*) ms", ("intake/tcp {1} p{2} ms",)),
     (r"intake/.* cpu us/\w+", ("intake/client alone cpu us/request",)),

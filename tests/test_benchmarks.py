@@ -15,10 +15,15 @@ import orjson
 import pytest
 
 from benchmarks.__main__ import PARTS
+from benchmarks.children import child, memory, tree, wait_for
 from benchmarks.client import percentile
 from benchmarks.client import post as prepare
+from benchmarks.load import send, trivial_server
+from benchmarks.peers.measure import peer_interpreter
+from benchmarks.peers.servers import MissingError
 from benchmarks.projection import lags_of
 from benchmarks.report import markdown, ratios
+from benchmarks.suite import SMOKE, Bench
 from benchmarks.targets import TARGETS, Target, table
 from benchmarks.workload import structured_events
 from domain.cloudevents import from_batch
@@ -69,6 +74,51 @@ def test_prepared_requests_hold_every_event_once(events: list[bytes]) -> None:
     bodies = [request.partition(b"\r\n\r\n")[2] for request in prepare(events[:25], 10)]
     assert [len(orjson.loads(body)) for body in bodies] == [10, 10, 5]
     assert prepare(events[:1], 1)[0].endswith(b"\r\n\r\n" + events[0])
+
+
+@pytest.fixture
+def results() -> Iterator[Path]:
+    """Return a directory whose path is short enough for a socket in it."""
+    with tempfile.TemporaryDirectory(prefix="bench") as place:
+        yield Path(place)
+
+
+@pytest.mark.parametrize("options", [{"pipeline": 4}, {"rate": 5_000.0}], ids=["closed", "paced"])
+def test_every_request_is_sent_and_answered_once(
+    results: Path, events: list[bytes], options: dict[str, float]
+) -> None:
+    """The client sends each prepared request once, as fast as answers come and at a pace."""
+    sent = results / "events.ndjson"
+    sent.write_bytes(b"\n".join(events[:105]) + b"\n")
+    acks = results / "acks.json"
+    with trivial_server(results) as place:
+        seen = send(place, results, events=sent, batch=10, clients=2, acks=acks, **options)
+    assert seen.requests == 11
+    assert len(json.loads(acks.read_text())) == 11
+    assert 0 < seen.p50_ms <= seen.p99_ms <= seen.p999_ms <= seen.max_ms
+
+
+def test_an_answer_that_was_not_expected_ends_the_load(results: Path) -> None:
+    """Questions are answered with 200; the 201 that comes instead is an error, not a figure."""
+    paths = results / "paths"
+    paths.write_text("/api/jobs\n")
+    with trivial_server(results) as place, pytest.raises(RuntimeError, match="201 Created"):
+        send(place, results, gets=paths)
+
+
+def test_a_peer_that_is_not_installed_is_skipped_with_a_reason(results: Path) -> None:
+    """Without the interpreter of the peers the reason says how to get one."""
+    bench = Bench(SMOKE, 1, results, results / "none" / "python")
+    with pytest.raises(MissingError, match="make bench-peers"):
+        peer_interpreter(bench, "asyncpg")
+
+
+def test_children_of_children_are_seen(results: Path) -> None:
+    """What a process uses is counted with everything below it."""
+    nested = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'input()'])"
+    with child([sys.executable, "-c", nested], log=results / "log", piped=True) as process:
+        wait_for(lambda: len(tree(process.pid)) == 2, "the grandchild")
+        assert memory(tree(process.pid)).rss > memory([process.pid]).rss > 0
 
 
 def test_lags_count_from_the_acknowledgement_to_the_first_sight() -> None:
@@ -136,13 +186,6 @@ def test_the_report_shows_medians_and_notes() -> None:
     )
     assert "| tcp batches | 25,000 | 40 | 12,500 to 50,000 | 0.5 x plain 100" in text
     assert "Not measured: Redis: it is not installed." in text
-
-
-@pytest.fixture
-def results() -> Iterator[Path]:
-    """Return a directory whose path is short enough for a socket in it."""
-    with tempfile.TemporaryDirectory(prefix="bench") as place:
-        yield Path(place)
 
 
 def test_a_small_run_measures_and_reports(repository: Path, results: Path) -> None:

@@ -55,7 +55,7 @@ def _script(
     return {str(key): float(value) for key, value in found.items()}
 
 
-def _python(bench: Bench, module: str) -> Path:
+def peer_interpreter(bench: Bench, module: str) -> Path:
     """Return the interpreter of the peers, if it has a module.
 
     Raises:
@@ -85,7 +85,7 @@ def _postgres(bench: Bench, scratch: Path) -> Figures:
             figures |= _pgbench(bench, pgbench, place, scratch, clients)
         _make_table(place)
         try:
-            python = _python(bench, "asyncpg")
+            python = peer_interpreter(bench, "asyncpg")
         except MissingError as error:
             bench.notes["asyncpg"] = str(error)
             return figures
@@ -113,22 +113,22 @@ def _pgbench(bench: Bench, pgbench: str, place: Path, scratch: Path, clients: in
 
 
 def _redis(bench: Bench, scratch: Path) -> Figures:
-    python = _python(bench, "redis")
+    python = peer_interpreter(bench, "redis")
     with servers.redis(scratch) as place:
         return _script(bench, "redis_stream", scratch, place, python)
 
 
 def _nats(bench: Bench, scratch: Path) -> Figures:
-    python = _python(bench, "nats")
+    python = peer_interpreter(bench, "nats")
     with servers.nats(scratch) as place:
         return _script(bench, "nats_stream", scratch, place, python)
 
 
 def _dagster(bench: Bench, scratch: Path) -> Figures:
-    return _script(bench, "dagster_store", scratch, python=_python(bench, "dagster"))
+    return _script(bench, "dagster_store", scratch, python=peer_interpreter(bench, "dagster"))
 
 
 def _prefect(bench: Bench, scratch: Path) -> Figures:
-    python = _python(bench, "prefect")
+    python = peer_interpreter(bench, "prefect")
     with servers.prefect(scratch, python) as place:
         return _script(bench, "prefect_states", scratch, place, python)
