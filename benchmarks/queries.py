@@ -12,7 +12,7 @@ from benchmarks.cache import kept_log
 from benchmarks.load import send
 from benchmarks.service import Service, serving
 from benchmarks.suite import Bench, Figures
-from benchmarks.workload import KINDS, OWNERS, QUEUES, START, STEP
+from benchmarks.workload import KINDS, OWNERS, QUEUES, SHAPES, START, STEP
 from domain.timestamps import format_timestamp
 
 LEAN_EVENTS_A_JOB = 2.4
@@ -160,6 +160,13 @@ class Questions:
         yield "events/newest", ["/api/events?limit=50&order=desc"]
         types = ("job.submitted", "job.succeeded", "job.failed", "alert.raised", "file.observed")
         yield "events/of a type", [f"/api/events?limit=50&type={each}" for each in types]
+        sources = [f"/bench/{shape}/node-{node}" for shape in set(SHAPES) for node in range(4)]
+        yield (
+            "events/of a source",
+            [f"/api/events?limit=50&{urlencode({'source': each})}" for each in (*sources, "none")],
+        )
+        runs = [urlencode({"correlation": each}) for each in self._of("correlation")]
+        yield "events/of a correlation", [f"/api/events?limit=50&{each}" for each in runs]
         yield (
             "events/of a time",
             [f"/api/events?limit=50&{urlencode(self._range(0.001))}" for _ in range(50)],

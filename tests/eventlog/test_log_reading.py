@@ -113,6 +113,24 @@ def test_the_pages_of_a_query_are_the_filtered_log(filled, query, limit, scan, b
     assert found == expected
 
 
+@pytest.mark.parametrize("value", ['r"un', "r\\", "läuft \U0001f600", "run", "ru", ""])
+def test_a_correlation_is_that_very_text(tmp_path, value) -> None:
+    """Neither a part of it, nor what looks like it in another extension, is the correlation id."""
+    log = EventLog.open(tmp_path / "log.db")
+    one(log, [
+        NewEvent("job.started", f"j{n}", "/s", "e", b"{}", extensions=extensions)
+        for n, extensions in enumerate([
+            {"actor": "a", "correlationid": value},
+            {"correlationid": f"{value}x"},
+            {"actor": f'"correlationid":"{value}"'},
+            {"causationid": value},
+        ])
+    ])  # fmt: skip
+    page = log.select(EventQuery(correlation=value), 10)
+    assert [event.subject for event in page.events] == ["j0"]
+    log.close()
+
+
 @given(moment=st.integers(START - 2000, START + EVENTS * 7000))
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 def test_a_moment_means_what_the_log_knew_then(filled, moment) -> None:
