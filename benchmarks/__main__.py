@@ -50,11 +50,12 @@ def main() -> None:
         for part in PARTS:
             print(f"{part.name:12} {part.title}{' (first round only)' if part.once else ''}")
         return
-    wanted = options.only.split(",") if options.only else [part.name for part in PARTS]
+    scale = SCALES[options.scale]
+    every = [part.name for part in PARTS if part.name not in scale.left_out]
+    wanted = options.only.split(",") if options.only else every
     unknown = set(wanted) - {part.name for part in PARTS}
     if unknown:
         sys.exit(f"there is no part {', '.join(sorted(unknown))}; --list names them")
-    scale = SCALES[options.scale]
     bench = Bench(scale, options.seed, options.results.absolute(), options.peers)
     started = time.monotonic()
     facts = machine.facts()

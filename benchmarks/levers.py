@@ -7,10 +7,11 @@ import marshal
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
-from functools import reduce
+from contextlib import closing, contextmanager, nullcontext
+from functools import partial, reduce
 from operator import or_
 from pathlib import Path
+from random import Random
 from typing import Annotated, Any, Literal
 
 import apsw
@@ -22,6 +23,10 @@ from benchmarks.client import percentile
 from benchmarks.load import send
 from benchmarks.suite import Bench, Figures
 from daemon.eventlog.log import EventLog
+from daemon.lifecycle import ServiceThread, system_clock
+from daemon.lock import LOG_FILE, VIEWS_FILE
+from daemon.projector.messages import Settings
+from daemon.projector.process import ProjectorProcess
 from domain.catalog import event_types
 from domain.cloudevents import from_batch
 from domain.events import NewEvent, Receipt, RecordedEvent
@@ -31,6 +36,8 @@ from projections.runner import BATCH_EVENTS, ProjectionRunner
 GROUP = 300
 """Rows of a commit where the size of a commit is not what is measured."""
 BATCH = 1_000
+STATE_BYTES = 200
+SECONDS_MAX = 30.0
 LIVE_OBJECTS = 200_000
 """How many objects a daemon at work may hold, for the collector's sake."""
 _TABLE = """
@@ -51,7 +58,15 @@ def measure(bench: Bench) -> Figures:
     """Measure every decision."""
     events = bench.events("levers", bench.scale.rows).read_bytes().splitlines()
     figures: Figures = {}
-    for lever in (storage, decoding, hand_over, batches_of_projections, servers):
+    for lever in (
+        storage,
+        order_of_keys,
+        decoding,
+        hand_over,
+        batches_of_projections,
+        projections_beside,
+        servers,
+    ):
         figures |= lever(bench, events)
     return {f"levers/{name}": value for name, value in figures.items()}
 
@@ -123,6 +138,35 @@ def insert(
         "commit p99 ms": percentile(sorted(seconds), 0.99) * 1000,
         "largest WAL MiB": largest / 2**20,
     }
+
+
+def order_of_keys(bench: Bench, events: Sequence[bytes]) -> Figures:
+    """Change rows of a large table by their key, in rising order and as the events come."""
+    count = len(events)
+    keys = Random(bench.seed).choices(range(count), k=count)
+    with closing(apsw.Connection(str(bench.fresh("lever") / "a.db"))) as db:
+        db.execute(
+            "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;"
+            "CREATE TABLE states(number INTEGER PRIMARY KEY, state TEXT, time INTEGER)"
+        ).fetchall()
+        state = "x" * STATE_BYTES
+        with db:
+            db.executemany(
+                "INSERT INTO states VALUES (?, ?, 0)", ((n, state) for n in range(count))
+            )
+        return {
+            f"keys, {name}: cpu us/row": cpu(partial(_change, db, keys, arranged)) / count
+            for name, arranged in (("as it is", sorted), ("in the order of the events", list))
+        }
+
+
+def _change(
+    db: apsw.Connection, keys: Sequence[int], arranged: Callable[[Sequence[int]], list[int]]
+) -> None:
+    for at in range(0, len(keys), BATCH_EVENTS):
+        rows = [(at, number) for number in arranged(keys[at : at + BATCH_EVENTS])]
+        with db:
+            db.executemany("UPDATE states SET time = ? WHERE number = ?", rows)
 
 
 # -- decoding, and the collector -----------------------------------------------------------------
@@ -268,6 +312,53 @@ def batches_of_projections(bench: Bench, events: Sequence[bytes]) -> Figures:
                 name = "as it is" if size == BATCH_EVENTS else f"{size:,} events a transaction"
                 figures[f"projections, {name}: cpu us/event"] = cpu(runner.catch_up) / len(events)
     return figures
+
+
+def projections_beside(bench: Bench, events: Sequence[bytes]) -> Figures:
+    """Append while the projections follow in a process of their own, on a thread, or not."""
+    figures: Figures = {}
+    for name, following in (
+        ("as it is", _process),
+        ("on a thread", _thread),
+        ("without any", lambda _: nullcontext()),
+    ):
+        place = bench.fresh("lever")
+        with closing(EventLog.open(place / LOG_FILE)) as log, following(log):
+            log.start()
+            started, until = time.perf_counter(), time.perf_counter() + bench.scale.seconds
+            for at in range(0, len(events), BATCH):
+                log.append(_decode(b"[" + b",".join(events[at : at + BATCH]) + b"]"))
+                if time.perf_counter() > until:
+                    break
+            seconds = time.perf_counter() - started
+            figures[f"beside the projections, {name}: events/s"] = log.head() / seconds
+    return figures
+
+
+@contextmanager
+def _process(log: EventLog) -> Iterator[None]:
+    settings = Settings(
+        log=log.path,
+        views=str(Path(log.path).with_name(VIEWS_FILE)),
+        batch_events=BATCH_EVENTS,
+        synchronous="NORMAL",
+        level="warning",
+        style="plain",
+    )
+    with closing(ProjectorProcess(settings)) as projector:
+        projector.start(SECONDS_MAX)
+        log.on_commit(lambda _: projector.wake())
+        yield
+
+
+@contextmanager
+def _thread(log: EventLog) -> Iterator[None]:
+    with closing(ProjectionRunner(Path(log.path).with_name(VIEWS_FILE), log)) as runner:
+        log.on_commit(lambda _: runner.wake())
+        thread = ServiceThread(runner, system_clock)
+        thread.start()
+        yield
+        thread.stop()
 
 
 # -- the server ----------------------------------------------------------------------------------

@@ -34,7 +34,10 @@ RATIOS: tuple[tuple[str, tuple[str, ...]], ...] = (
     (r"intake/other requests .* (p\d+) ms", ("intake/tcp batches {0} ms",)),
     (r"peers/.* events/s", (PLAIN_BATCH, PLAIN_SINGLE)),
     (r"limits/.* events/s", (PLAIN_BATCH,)),
-    (r"levers/(storage|decoding|hand-over|projections), .*: (.*)", ("levers/{0}, as it is: {1}",)),
+    (
+        r"levers/(storage|keys|decoding|hand-over|projections|beside the projections), .*: (.*)",
+        ("levers/{0}, as it is: {1}",),
+    ),
     (r"levers/server, .*: (.*)", ("levers/server, uvloop httptools bare: {0}",)),
     (r"projections/.* events/s", (PLAIN_BATCH,)),
     (r"projections/.* cpu us/event", ("projections/build everything cpu us/event",)),
