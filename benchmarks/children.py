@@ -154,6 +154,14 @@ def _stat(pid: int) -> list[str]:
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
 
 
+def arguments(pid: int) -> list[bytes]:
+    """Return what a process was started with; nothing when it has gone."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return []
+
+
 def cpu_seconds(pids: Sequence[int]) -> float:
     """Return the processor time that processes have used so far."""
     ticks = 0

@@ -18,6 +18,7 @@ import httpx
 
 from benchmarks.children import (
     PYTHON,
+    arguments,
     child,
     clean_environment,
     cpu_seconds,
@@ -99,8 +100,8 @@ class Service:
     @contextmanager
     def projections_stopped(self) -> Iterator[None]:
         """Let the process of the projections stand still."""
-        stopped = self.pids()[1:]
-        assert stopped, "the daemon has no child"
+        stopped = [pid for pid in self.pids() if b"daemon.projector" in arguments(pid)]
+        assert stopped, "the daemon has no projector"
         for pid in stopped:
             os.kill(pid, signal.SIGSTOP)
         try:
