@@ -12,7 +12,7 @@ from time import perf_counter
 from typing import Final, TypeVar
 
 from daemon.api.answers import Receipts
-from daemon.api.bodies import SMALL_BODY_BYTES, Incoming, media_type, read_body
+from daemon.api.bodies import SMALL_BODY_BYTES, Headers, Incoming, media_type, read_body
 from daemon.api.context import Context
 from daemon.api.writing import append, receipt_document
 from daemon.eventlog.requests import Append, Appended
@@ -25,18 +25,19 @@ from domain.limits import Limits
 Decode = Callable[[bytes], list[NewEvent]]
 T = TypeVar("T")
 
-_CLOUDEVENTS: Final = "cloudevents"
+CLOUDEVENTS: Final = "cloudevents"
+"""What the format of events is called that are no producer's own messages."""
 
 
 async def post_events(context: Context, request: Incoming) -> Receipts:
     """Append CloudEvents: one, a batch, NDJSON, or one in binary mode."""
     started = perf_counter()
     try:
-        decode = _decoder(request, context.limits)
+        decode = decoder(request, context.limits)
         with context.bodies.hold() as share:
             body = await read_body(request, context.limits.batch_bytes, share)
             events = await decoded(context, decode, body)
-            appended = await append(context, Append(events), started=started, kind=_CLOUDEVENTS)
+            appended = await append(context, Append(events), started=started, kind=CLOUDEVENTS)
     except ChronicledError as error:
         context.metrics.rejected(error)
         raise
@@ -63,7 +64,7 @@ def receipts(appended: Appended, **more: int) -> Receipts:
     )
 
 
-def _decoder(request: Incoming, limits: Limits) -> Decode:
+def decoder(request: Headers, limits: Limits) -> Decode:
     """Choose the decoder by the content type and the headers, before the body is read.
 
     Raises:

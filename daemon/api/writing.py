@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -17,10 +20,15 @@ if TYPE_CHECKING:
     from daemon.eventlog.log import EventLog
 
 
+_logger = logging.getLogger(__name__)
+Answer = Callable[[Appended | BaseException], None]
+"""What becomes of the outcome of a request; called on the event loop."""
+
+
 class _Waiting(NamedTuple):
     """A request that waits for its commit: since when, and the format it came in."""
 
-    answer: asyncio.Future[Appended]
+    answer: Answer
     started: float
     kind: str
 
@@ -32,34 +40,54 @@ class Appends:
         self._log = log
         self._metrics = metrics
         self._answered: list[tuple[_Waiting, Outcome]] = []
+        self._loop: asyncio.AbstractEventLoop | None = None
         log.on_group_end(self._bring)
 
     async def append(self, request: Append | Work, started: float, kind: str) -> Appended:
         """Wait for the commit of a request."""
-        waiting = _Waiting(asyncio.get_running_loop().create_future(), started, kind)
+        answer: asyncio.Future[Appended] = asyncio.get_running_loop().create_future()
+        self.submit(request, started=started, kind=kind, answer=partial(_resolve, answer))
+        return await answer
+
+    def submit(self, request: Append | Work, *, started: float, kind: str, answer: Answer) -> None:
+        """Give a request to the writer; ``answer`` is called on the event loop after its commit.
+
+        Raises:
+            QueueFull, NotReady: it was not taken.
+
+        """
+        self._loop = asyncio.get_running_loop()
+        waiting = _Waiting(answer, started, kind)
         self._log.submit(request, lambda outcome: self._answered.append((waiting, outcome)))
-        return await waiting.answer
 
     def _bring(self) -> None:
         """On the writer's thread: pass on what was answered."""
         answered, self._answered = self._answered, []
-        if answered:
-            loop = answered[0][0].answer.get_loop()
+        if answered and self._loop is not None:
             # Nobody waits on a loop that has closed.
             with suppress(RuntimeError):
-                loop.call_soon_threadsafe(self._settle, answered, perf_counter())
+                self._loop.call_soon_threadsafe(self._settle, answered, perf_counter())
 
     def _settle(self, answered: list[tuple[_Waiting, Outcome]], committed: float) -> None:
         for (answer, started, kind), outcome in answered:
             value = outcome.value if isinstance(outcome, Done) else outcome
             if isinstance(value, Appended):
                 self._metrics.appended(value, kind, committed - started)
-            if answer.done():  # The client has gone.
-                continue
-            if isinstance(value, BaseException):
-                answer.set_exception(value)
-            elif isinstance(value, Appended):
-                answer.set_result(value)
+            try:
+                answer(value)
+            except Exception:
+                # The others of the commit must hear of it.
+                _logger.exception("an answer failed")
+
+
+def _resolve(answer: asyncio.Future[Appended], value: Appended | BaseException) -> None:
+    """Give the outcome to who awaits it, if the client has not gone."""
+    if answer.done():
+        return
+    if isinstance(value, BaseException):
+        answer.set_exception(value)
+    else:
+        answer.set_result(value)
 
 
 async def append(
