@@ -22,6 +22,8 @@ from projections.paging import Page
 AS_OF_HEADER: Final = "chronicled-as-of"
 WHOLE: Final = "chronicled.whole"
 """Marks the beginning of an answer whose headers are sound and whose body is one piece."""
+_JSON: Final = (b"content-type", b"application/json")
+_AS_OF: Final = AS_OF_HEADER.encode()
 NO_STORE: Final = {"cache-control": "no-store"}
 
 
@@ -44,9 +46,9 @@ class Receipts(Response):
         self.background = None
         self.body = orjson.dumps(document)
         self.raw_headers = [
-            (b"content-type", b"application/json"),
+            _JSON,
             (b"content-length", b"%d" % len(self.body)),
-            (AS_OF_HEADER.encode(), b"%d" % as_of),
+            (_AS_OF, b"%d" % as_of),
         ]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002

@@ -12,9 +12,9 @@ changed nothing, and is served anew by the ordinary way, which knows how to say 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache, partial
+from functools import lru_cache
 from time import perf_counter
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import httptools
 from starlette.responses import Response
@@ -23,6 +23,7 @@ from daemon.api.bodies import SMALL_BODY_BYTES, Headers
 from daemon.api.context import Context
 from daemon.api.edge import Edge
 from daemon.api.ingest import CLOUDEVENTS, Decode, decoder, receipts
+from daemon.api.writing import Waiting
 from daemon.eventlog.requests import Append, Appended
 from domain.errors import ChronicledError
 
@@ -79,24 +80,15 @@ class Direct:
         except ChronicledError:
             return False
         try:
-            context.appends.submit(
-                Append(plan.decode(body)),
-                started=started,
-                kind=CLOUDEVENTS,
-                answer=partial(self._answer, size, started, answer),
-            )
+            request = Append(plan.decode(body))
+            context.appends.submit(request, _Taken(self, started, size, answer))
         except Exception:  # noqa: BLE001  the ordinary way meets it again, and deals with it
             context.bodies.give_back(size)
             return False
         return True
 
-    def _answer(
-        self,
-        size: int,
-        started: float,
-        answer: Callable[[Response], None],
-        outcome: Appended | BaseException,
-    ) -> None:
+    def respond(self, outcome: Any, size: int, started: float) -> Response:
+        """Return the answer to a request with what was appended or why it was not, and count it."""
         self._context.bodies.give_back(size)
         response: Response
         if isinstance(outcome, Appended):
@@ -107,7 +99,7 @@ class Direct:
             response = self._edge.problem(outcome, METHOD, PATH)
         seconds = perf_counter() - started
         self._edge.measure(METHOD, PATH, PATH, response.status_code, seconds)
-        answer(response)
+        return response
 
     def _make_plan(self, head: bytes, local: bool) -> Plan | None:
         headers = _read(head)
@@ -122,6 +114,22 @@ class Direct:
         except ChronicledError:
             return None
         return Plan(len(head), len(head) + length, decode)
+
+
+class _Taken(Waiting):
+    """One that its connection waits for."""
+
+    __slots__ = ("_answer", "_direct", "_size")
+
+    def __init__(
+        self, direct: Direct, started: float, size: int, answer: Callable[[Response], None]
+    ) -> None:
+        self.started = started
+        self.kind = CLOUDEVENTS
+        self._direct, self._size, self._answer = direct, size, answer
+
+    def answer(self, outcome: Any) -> None:
+        self._answer(self._direct.respond(outcome, self._size, self.started))
 
 
 def is_beginning(data: bytes) -> bool:

@@ -53,13 +53,10 @@ async def decoded(context: Context, decode: Callable[[bytes], T], body: bytes) -
 
 def receipts(appended: Appended, **more: int) -> Receipts:
     """Answer with the receipts: 201, or 200 when nothing was new."""
+    documents = [receipt_document(receipt) for receipt in appended.receipts]
     return Receipts(
-        {
-            "events": [receipt_document(receipt) for receipt in appended.receipts],
-            **more,
-            "as_of": appended.head,
-        },
-        status_code=200 if all(receipt.duplicate for receipt in appended.receipts) else 201,
+        {"events": documents, **more, "as_of": appended.head},
+        status_code=200 if all(one["duplicate"] for one in documents) else 201,
         as_of=appended.head,
     )
 

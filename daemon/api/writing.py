@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from abc import ABC, abstractmethod
 from contextlib import suppress
-from functools import partial
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from daemon.eventlog.requests import Append, Appended, Done, Outcome, Work
 from daemon.metrics import Metrics
@@ -19,18 +18,39 @@ if TYPE_CHECKING:
     from daemon.api.context import Context
     from daemon.eventlog.log import EventLog
 
-
 _logger = logging.getLogger(__name__)
-Answer = Callable[[Appended | BaseException], None]
-"""What becomes of the outcome of a request; called on the event loop."""
 
 
-class _Waiting(NamedTuple):
+class Waiting(ABC):
     """A request that waits for its commit: since when, and the format it came in."""
 
-    answer: Answer
-    started: float
-    kind: str
+    __slots__ = ("kind", "started")
+
+    def __init__(self, started: float, kind: str) -> None:
+        self.started = started
+        self.kind = kind
+
+    @abstractmethod
+    def answer(self, outcome: Any) -> None:
+        """Take what was appended, or the error; called on the event loop."""
+
+
+class _Awaited(Waiting):
+    """One that a coroutine waits for."""
+
+    __slots__ = ("future",)
+
+    def __init__(self, started: float, kind: str) -> None:
+        super().__init__(started, kind)
+        self.future: asyncio.Future[Appended] = asyncio.get_running_loop().create_future()
+
+    def answer(self, outcome: Any) -> None:
+        if self.future.done():  # The client has gone.
+            return
+        if isinstance(outcome, BaseException):
+            self.future.set_exception(outcome)
+        else:
+            self.future.set_result(outcome)
 
 
 class Appends:
@@ -39,25 +59,26 @@ class Appends:
     def __init__(self, log: EventLog, metrics: Metrics) -> None:
         self._log = log
         self._metrics = metrics
-        self._answered: list[tuple[_Waiting, Outcome]] = []
+        self._answered: list[tuple[Waiting, Outcome]] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         log.on_group_end(self._bring)
 
     async def append(self, request: Append | Work, started: float, kind: str) -> Appended:
         """Wait for the commit of a request."""
-        answer: asyncio.Future[Appended] = asyncio.get_running_loop().create_future()
-        self.submit(request, started=started, kind=kind, answer=partial(_resolve, answer))
-        return await answer
+        waiting = _Awaited(started, kind)
+        self.submit(request, waiting)
+        return await waiting.future
 
-    def submit(self, request: Append | Work, *, started: float, kind: str, answer: Answer) -> None:
-        """Give a request to the writer; ``answer`` is called on the event loop after its commit.
+    def submit(self, request: Append | Work, waiting: Waiting) -> None:
+        """Give a request to the writer, from the event loop; it is answered after its commit.
 
         Raises:
             QueueFull, NotReady: it was not taken.
 
         """
-        self._loop = asyncio.get_running_loop()
-        waiting = _Waiting(answer, started, kind)
+        if self._loop is None:
+            # Asked once: to ask is a system call.
+            self._loop = asyncio.get_running_loop()
         self._log.submit(request, lambda outcome: self._answered.append((waiting, outcome)))
 
     def _bring(self) -> None:
@@ -68,26 +89,16 @@ class Appends:
             with suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(self._settle, answered, perf_counter())
 
-    def _settle(self, answered: list[tuple[_Waiting, Outcome]], committed: float) -> None:
-        for (answer, started, kind), outcome in answered:
+    def _settle(self, answered: list[tuple[Waiting, Outcome]], committed: float) -> None:
+        for waiting, outcome in answered:
             value = outcome.value if isinstance(outcome, Done) else outcome
             if isinstance(value, Appended):
-                self._metrics.appended(value, kind, committed - started)
+                self._metrics.appended(value, waiting.kind, committed - waiting.started)
             try:
-                answer(value)
+                waiting.answer(value)
             except Exception:
                 # The others of the commit must hear of it.
                 _logger.exception("an answer failed")
-
-
-def _resolve(answer: asyncio.Future[Appended], value: Appended | BaseException) -> None:
-    """Give the outcome to who awaits it, if the client has not gone."""
-    if answer.done():
-        return
-    if isinstance(value, BaseException):
-        answer.set_exception(value)
-    else:
-        answer.set_result(value)
 
 
 async def append(
