@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import apsw
-from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics
+from prometheus_client import CollectorRegistry, Counter, disable_created_metrics
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -46,7 +46,7 @@ RATE_SECONDS: Final = 300
 
 
 class Metrics:
-    """Everything this daemon counts; what has to do with requests, on the event loop alone."""
+    """Everything this daemon counts: requests on the event loop, commits on the writer's thread."""
 
     def __init__(self, clock: Callable[[], int]) -> None:
         # The creation time of each series would double their number, and nobody charts it.
@@ -75,57 +75,51 @@ class Metrics:
         self._snapshot_failures = self._counter(
             "snapshot_failures_total", "Failed backups, by the step that failed.", ("step",)
         )
-        self._append_seconds = self._durations(
+        self._append_seconds = self._histogram(
             "append_duration_seconds",
             "From the start of an ingest request to the fsync of its events.",
-        )
-        self._commit_events = Histogram(
-            PREFIX + "commit_events",
-            "Events in one commit of the log.",
-            buckets=EVENTS,
-            registry=self.registry,
-        )
-        self._request_seconds = self._durations(
+            SECONDS,
+        ).series()
+        self._commit_events = self._histogram(
+            "commit_events", "Events in one commit of the log.", EVENTS
+        ).series()
+        self._request_seconds = self._histogram(
             "http_request_duration_seconds",
             "From a request to its answer; for streams, to the answer's beginning.",
+            SECONDS,
             ("route", "method", "status"),
         )
-        self._appends = self._append_seconds.series()
         self._requests: dict[tuple[str, str, int], Series] = {}
-        self._categories: dict[tuple[str, str], Counter] = {}
 
     def _counter(self, name: str, text: str, labels: Iterable[str] = ()) -> Counter:
         return Counter(PREFIX + name, text, tuple(labels), registry=self.registry)
 
-    def _durations(self, name: str, text: str, labels: Iterable[str] = ()) -> Durations:
-        durations = Durations(PREFIX + name, text, tuple(labels))
-        self.registry.register(durations)
-        return durations
+    def _histogram(
+        self, name: str, text: str, bounds: Sequence[float], labels: Sequence[str] = ()
+    ) -> Histogram:
+        histogram = Histogram(PREFIX + name, text, bounds, labels)
+        self.registry.register(histogram)
+        return histogram
 
-    def appended(self, appended: Appended, source_kind: str, seconds: float) -> None:
-        """Count what an append recorded, what was there already, and what was put aside.
+    def appended(self, appends: Iterable[tuple[Appended, str, float]]) -> None:
+        """Count what the requests of a commit recorded, what was there already and put aside.
 
-        ``seconds`` is the time from the request to the fsync of its events.
+        With each request comes the format it was in, and the seconds from it to the fsync.
         """
-        self._appends.observe(seconds)
-        tally: dict[str, int] = {}
-        for receipt in appended.receipts:
-            category = "" if receipt.duplicate else receipt.stream.partition("/")[0]
-            tally[category] = tally.get(category, 0) + 1
-        for category, count in tally.items():
+        tally: dict[tuple[str, str], int] = {}
+        for appended, source_kind, seconds in appends:
+            self._append_seconds.observe(seconds)
+            for receipt in appended.receipts:
+                category = "" if receipt.duplicate else receipt.stream.partition("/")[0]
+                key = (category, source_kind)
+                tally[key] = tally.get(key, 0) + 1
+            if appended.dead_letters:
+                self._dead_letters.labels(source_kind).inc(appended.dead_letters)
+        for (category, source_kind), count in tally.items():
             if category:
-                self._count(category, source_kind, count)
+                self._appended.labels(category, source_kind).inc(count)
             else:
                 self._duplicates.inc(count)
-        if appended.dead_letters:
-            self._dead_letters.labels(source_kind).inc(appended.dead_letters)
-
-    def _count(self, category: str, source_kind: str, events: int) -> None:
-        key = (category, source_kind)
-        counter = self._categories.get(key)
-        if counter is None:
-            counter = self._categories[key] = self._appended.labels(*key)
-        counter.inc(events)
 
     def rejected(self, error: ChronicledError) -> None:
         """Count the faults of a refused ingest request; one where none is named."""
@@ -153,28 +147,31 @@ class Metrics:
 class Series:
     """The observations of one set of labels: how many fell into each bucket, and their sum."""
 
-    __slots__ = ("counts", "total")
+    __slots__ = ("bounds", "counts", "total")
 
-    def __init__(self) -> None:
-        self.counts = [0] * (len(SECONDS) + 1)
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
         self.total = 0.0
 
-    def observe(self, seconds: float) -> None:
-        """Count a duration."""
-        self.counts[bisect_left(SECONDS, seconds)] += 1
-        self.total += seconds
+    def observe(self, value: float) -> None:
+        """Count a value."""
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.total += value
 
 
-class Durations(Collector):
-    """A histogram of seconds, as the library would show it; observed on one thread alone."""
+class Histogram(Collector):
+    """A histogram as the library shows it, but each series is observed on one thread alone."""
 
-    def __init__(self, name: str, text: str, labels: Sequence[str]) -> None:
-        self._name, self._text, self._labels = name, text, labels
+    def __init__(
+        self, name: str, text: str, bounds: Sequence[float], labels: Sequence[str] = ()
+    ) -> None:
+        self._name, self._text, self._bounds, self._labels = name, text, bounds, labels
         self._series: dict[tuple[str, ...], Series] = {}
 
     def series(self, *labels: str) -> Series:
-        """Return where the durations with these labels are counted."""
-        return self._series.setdefault(labels, Series())
+        """Return where the values with these labels are counted."""
+        return self._series.setdefault(labels, Series(self._bounds))
 
     def describe(self) -> list[Metric]:
         """Return the family without its samples."""
@@ -183,7 +180,7 @@ class Durations(Collector):
     def collect(self) -> Iterator[Metric]:
         """Yield the family."""
         family = HistogramMetricFamily(self._name, self._text, labels=self._labels)
-        bounds = [*map(str, map(float, SECONDS)), "+Inf"]
+        bounds = [*map(str, map(float, self._bounds)), "+Inf"]
         for labels, series in list(self._series.items()):
             buckets = list(zip(bounds, accumulate(series.counts), strict=True))
             family.add_metric(labels, buckets, series.total)

@@ -90,12 +90,18 @@ class Appends:
                 self._loop.call_soon_threadsafe(self._settle, answered, perf_counter())
 
     def _settle(self, answered: list[tuple[Waiting, Outcome]], committed: float) -> None:
-        for waiting, outcome in answered:
-            value = outcome.value if isinstance(outcome, Done) else outcome
-            if isinstance(value, Appended):
-                self._metrics.appended(value, waiting.kind, committed - waiting.started)
+        outcomes = [
+            (waiting, outcome.value if isinstance(outcome, Done) else outcome)
+            for waiting, outcome in answered
+        ]
+        self._metrics.appended(
+            (outcome, waiting.kind, committed - waiting.started)
+            for waiting, outcome in outcomes
+            if isinstance(outcome, Appended)
+        )
+        for waiting, outcome in outcomes:
             try:
-                waiting.answer(value)
+                waiting.answer(outcome)
             except Exception:
                 # The others of the commit must hear of it.
                 _logger.exception("an answer failed")
