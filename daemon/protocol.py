@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable
 from functools import partial
 from time import perf_counter
@@ -19,7 +20,7 @@ from uvicorn.protocols.http.httptools_impl import (
 from uvicorn.server import ServerState
 
 from daemon.api.answers import WHOLE
-from daemon.api.direct import Direct, is_beginning
+from daemon.api.direct import Direct, Taken, is_beginning
 from daemon.api.guard import by_socket
 
 PIPELINE_MAX: Final = 256
@@ -44,10 +45,11 @@ class Protocol(HttpToolsProtocol):
         direct: Direct | None = None,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
-        self.unanswered = 0
-        """How many requests wait for their answers the short way."""
+        self.unanswered: deque[Taken] = deque()
+        """The requests that went directly and wait for their answers."""
         self._direct = direct
         self._local = False
+        self._flushing = False
         self._parsing = False
         self._ending = False
         self._quiet_since = 0.0
@@ -90,11 +92,10 @@ class Protocol(HttpToolsProtocol):
             if len(data) < end:
                 self._hold(data, end - len(data), started)
                 return
-            if self.unanswered >= PIPELINE_MAX or self.flow.write_paused:
+            if len(self.unanswered) >= PIPELINE_MAX or self.flow.write_paused:
                 break
-            if not direct.take(plan, data[start:end], started, self._answered):
+            if not direct.take(plan, data[start:end], started, self):
                 break
-            self.unanswered += 1
             data = data[end:]
         else:
             return
@@ -131,22 +132,40 @@ class Protocol(HttpToolsProtocol):
 
     # -- what goes out --------------------------------------------------------------------------
 
-    def _answered(self, response: Response) -> None:
-        """Write the answer to the oldest request that went directly."""
-        self.unanswered -= 1
-        self.server_state.total_requests += 1
-        transport = self.transport
-        if transport.is_closing():
+    def settled(self) -> None:
+        """Send the answer to a request that went directly, together with those that come now."""
+        if len(self.unanswered) == 1:
+            self._flush()
+        elif not self._flushing:
+            self._flushing = True
+            self.loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        """Send the answers that are there, as far as they are next."""
+        self._flushing = False
+        unanswered, parts = self.unanswered, []
+        while unanswered and (response := unanswered[0].response) is not None:
+            unanswered.popleft()
+            parts.append(self._encoded(response))
+        self.server_state.total_requests += len(parts)
+        if not parts or self.transport.is_closing():
             return
-        last = self._ending and not self.unanswered and not self._held
-        headers = [*self.server_state.default_headers, *response.raw_headers]
-        if last:
-            headers.append((b"connection", b"close"))
-        transport.write(_encoded(response.status_code, headers, bytes(response.body)))
+        self.transport.write(parts[0] if len(parts) == 1 else b"".join(parts))
         self._quiet_since = perf_counter()
         if self.timeout_keep_alive_task is None:
             self._watch(self.timeout_keep_alive)
-        if self._waits and not self.unanswered and self._direct is not None:
+        if not unanswered:
+            self._go_on()
+
+    def _encoded(self, response: Response) -> bytes:
+        headers = [*self.server_state.default_headers, *response.raw_headers]
+        if self._ending and not self.unanswered and not self._held:
+            headers.append((b"connection", b"close"))
+        return _encoded(response.status_code, headers, bytes(response.body))
+
+    def _go_on(self) -> None:
+        """Serve what had to wait for the answers before it, or end the connection after them."""
+        if self._waits and self._direct is not None:
             self._waits = False
             self.flow.resume_reading()
             self._serve(self._direct, self._release(), self._since)

@@ -11,10 +11,10 @@ changed nothing, and is served anew by the ordinary way, which knows how to say 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import deque
 from functools import lru_cache
 from time import perf_counter
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
 import httptools
 from starlette.responses import Response
@@ -45,6 +45,16 @@ class Plan(NamedTuple):
     decode: Decode
 
 
+class Connection(Protocol):
+    """A connection that sends requests, and is sent their answers in the same order."""
+
+    unanswered: deque[Taken]
+    """What it waits for; a new one is put at the end."""
+
+    def settled(self) -> None:
+        """Hear that one of them has its answer."""
+
+
 class Direct:
     """Takes small requests with events from the connections, and answers them there."""
 
@@ -64,10 +74,8 @@ class Direct:
         end = data.find(_HEAD_END, 0, HEAD_BYTES_MAX)
         return self._plan(data[: end + len(_HEAD_END)], local) if end > 0 else None
 
-    def take(
-        self, plan: Plan, body: bytes, started: float, answer: Callable[[Response], None]
-    ) -> bool:
-        """Give the events of a request to the writer; ``answer`` is called after their commit.
+    def take(self, plan: Plan, body: bytes, started: float, connection: Connection) -> bool:
+        """Give the events of a request to the writer, for its connection to answer.
 
         Returns whether they were taken. If not, nothing has happened, and nothing was counted.
         """
@@ -81,10 +89,12 @@ class Direct:
             return False
         try:
             request = Append(plan.decode(body))
-            context.appends.submit(request, _Taken(self, started, size, answer))
         except Exception:  # noqa: BLE001  the ordinary way meets it again, and deals with it
             context.bodies.give_back(size)
             return False
+        taken = Taken(self, started, size, connection)
+        connection.unanswered.append(taken)
+        context.appends.submit(request, taken)
         return True
 
     def respond(self, outcome: Any, size: int, started: float) -> Response:
@@ -116,20 +126,22 @@ class Direct:
         return Plan(len(head), len(head) + length, decode)
 
 
-class _Taken(Waiting):
+class Taken(Waiting):
     """One that its connection waits for."""
 
-    __slots__ = ("_answer", "_direct", "_size")
+    __slots__ = ("_connection", "_direct", "_size", "response")
 
-    def __init__(
-        self, direct: Direct, started: float, size: int, answer: Callable[[Response], None]
-    ) -> None:
+    def __init__(self, direct: Direct, started: float, size: int, connection: Connection) -> None:
         self.started = started
         self.kind = CLOUDEVENTS
-        self._direct, self._size, self._answer = direct, size, answer
+        self.response: Response | None = None
+        """The answer, when there is one."""
+        self._direct, self._size, self._connection = direct, size, connection
 
     def answer(self, outcome: Any) -> None:
-        self._answer(self._direct.respond(outcome, self._size, self.started))
+        """Make the answer."""
+        self.response = self._direct.respond(outcome, self._size, self.started)
+        self._connection.settled()
 
 
 def is_beginning(data: bytes) -> bool:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from abc import ABC, abstractmethod
 from contextlib import suppress
+from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -60,6 +61,8 @@ class Appends:
         self._log = log
         self._metrics = metrics
         self._answered: list[tuple[Waiting, Outcome]] = []
+        self._gathered: list[tuple[Append | Work, Waiting]] = []
+        self._handed_over = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         log.on_group_end(self._bring)
 
@@ -72,14 +75,30 @@ class Appends:
     def submit(self, request: Append | Work, waiting: Waiting) -> None:
         """Give a request to the writer, from the event loop; it is answered after its commit.
 
-        Raises:
-            QueueFull, NotReady: it was not taken.
-
+        While the writer has nothing, it gets the request at once. Else what comes in one turn of
+        the loop is handed over together: a writer that is woken by each takes the first alone.
         """
         if self._loop is None:
             # Asked once: to ask is a system call.
             self._loop = asyncio.get_running_loop()
-        self._log.submit(request, lambda outcome: self._answered.append((waiting, outcome)))
+        self._gathered.append((request, waiting))
+        if not self._handed_over:
+            self._hand_over()
+        elif len(self._gathered) == 1:
+            self._loop.call_soon(self._hand_over)
+
+    def _hand_over(self) -> None:
+        gathered, self._gathered = self._gathered, []
+        for request, waiting in gathered:
+            try:
+                self._log.submit(request, partial(self._note, waiting))
+                self._handed_over += 1
+            except Exception as error:  # noqa: BLE001  whatever it is, it is the answer
+                waiting.answer(error)
+
+    def _note(self, waiting: Waiting, outcome: Outcome) -> None:
+        """On the writer's thread: keep an answer until the others of the commit are there."""
+        self._answered.append((waiting, outcome))
 
     def _bring(self) -> None:
         """On the writer's thread: pass on what was answered."""
@@ -90,6 +109,7 @@ class Appends:
                 self._loop.call_soon_threadsafe(self._settle, answered, perf_counter())
 
     def _settle(self, answered: list[tuple[Waiting, Outcome]], committed: float) -> None:
+        self._handed_over -= len(answered)
         outcomes = [
             (waiting, outcome.value if isinstance(outcome, Done) else outcome)
             for waiting, outcome in answered
