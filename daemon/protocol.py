@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterable, Iterator
 from functools import partial
 from time import perf_counter
 from typing import Any, Final
@@ -19,7 +19,7 @@ from uvicorn.protocols.http.httptools_impl import (
 )
 from uvicorn.server import ServerState
 
-from daemon.api.answers import WHOLE
+from daemon.api.answers import WHOLE, Receipts
 from daemon.api.direct import Direct, Taken, is_beginning
 from daemon.api.guard import by_socket
 
@@ -158,10 +158,14 @@ class Protocol(HttpToolsProtocol):
             self._go_on()
 
     def _encoded(self, response: Response) -> bytes:
-        headers = [*self.server_state.default_headers, *response.raw_headers]
+        lines = [STATUS_LINE[response.status_code], *_lines(self.server_state.default_headers)]
+        if isinstance(response, Receipts):
+            lines.append(response.head)
+        else:
+            lines += _lines(response.raw_headers)
         if self._ending and not self.unanswered and not self._held:
-            headers.append((b"connection", b"close"))
-        return _encoded(response.status_code, headers, bytes(response.body))
+            lines.append(b"connection: close\r\n")
+        return b"".join((*lines, b"\r\n", response.body))
 
     def _go_on(self) -> None:
         """Serve what had to wait for the answers before it, or end the connection after them."""
@@ -232,15 +236,12 @@ def _run(
 def _write(cycle: RequestResponseCycle, head: Message, body: bytes) -> None:
     """Write an answer, and leave the cycle as it is after one."""
     cycle.response_started = cycle.response_complete = True
-    headers = [*cycle.default_headers, *head["headers"]]
-    cycle.transport.write(_encoded(head["status"], headers, body))
+    lines = _lines([*cycle.default_headers, *head["headers"]])
+    cycle.transport.write(b"".join((STATUS_LINE[head["status"]], *lines, b"\r\n", body)))
     cycle.message_event.set()
     cycle.on_response()
 
 
-def _encoded(status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> bytes:
-    """Return the bytes of an answer, of which a client is sent all at once."""
-    lines = [STATUS_LINE[status]]
-    for name, value in headers:
-        lines += (name, b": ", value, b"\r\n")
-    return b"".join((*lines, b"\r\n", body))
+def _lines(headers: Iterable[tuple[bytes, bytes]]) -> Iterator[bytes]:
+    for header in headers:
+        yield b"%b: %b\r\n" % header

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
-from http import HTTPStatus
 from time import perf_counter
 from typing import Final
 from urllib.parse import quote, unquote
@@ -24,6 +23,7 @@ logger = logging.getLogger(__name__)
 CLIENT_GONE: Final = 499
 """The status that is measured when the client went away before an answer began."""
 
+_FAILED: Final = 500
 _HEAD: Final = "chronicled.head"
 
 _ACTIONS: Final = {"/api/jobs/": ("history",), "/api/alerts/": ("acknowledge", "resolve")}
@@ -70,7 +70,7 @@ class Edge:
         """
         self._observe(route, method, status, seconds)
         level = logging.DEBUG
-        if status >= HTTPStatus.INTERNAL_SERVER_ERROR and perf_counter() >= self._quiet_until:
+        if status >= _FAILED and perf_counter() >= self._quiet_until:
             level = logging.WARNING
             self._quiet_until = perf_counter() + 1
         if logger.isEnabledFor(level):

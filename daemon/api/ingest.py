@@ -53,12 +53,14 @@ async def decoded(context: Context, decode: Callable[[bytes], T], body: bytes) -
 
 def receipts(appended: Appended, **more: int) -> Receipts:
     """Answer with the receipts: 201, or 200 when nothing was new."""
-    documents = [receipt_document(receipt) for receipt in appended.receipts]
-    return Receipts(
-        {"events": documents, **more, "as_of": appended.head},
-        status_code=200 if all(one["duplicate"] for one in documents) else 201,
-        as_of=appended.head,
-    )
+    documents = []
+    status_code = 200
+    for receipt in appended.receipts:
+        documents.append(receipt_document(receipt))
+        if not receipt.duplicate:
+            status_code = 201
+    document = {"events": documents, **more, "as_of": appended.head}
+    return Receipts(document, status_code=status_code, as_of=appended.head)
 
 
 def decoder(request: Headers, limits: Limits) -> Decode:
