@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Iterable, Iterator
+from collections.abc import Awaitable, Iterable
 from functools import partial
 from time import perf_counter
 from typing import Any, Final
@@ -154,7 +154,7 @@ class Protocol(HttpToolsProtocol):
         self._quiet_since = perf_counter()
         if self.timeout_keep_alive_task is None:
             self._watch(self.timeout_keep_alive)
-        if not unanswered:
+        if not unanswered and (self._waits or self._ending):
             self._go_on()
 
     def _encoded(self, response: Response) -> bytes:
@@ -242,6 +242,5 @@ def _write(cycle: RequestResponseCycle, head: Message, body: bytes) -> None:
     cycle.on_response()
 
 
-def _lines(headers: Iterable[tuple[bytes, bytes]]) -> Iterator[bytes]:
-    for header in headers:
-        yield b"%b: %b\r\n" % header
+def _lines(headers: Iterable[tuple[bytes, bytes]]) -> list[bytes]:
+    return [b"%b: %b\r\n" % header for header in headers]
