@@ -2,6 +2,9 @@
 
 Every label has a bounded set of values: never an id, a path or a name that a client chose. Each
 `Metrics` has a registry of its own, so that two daemons in one process do not share counts.
+
+Of each request two durations are observed, and the library's histograms take longer for that than
+all the rest of an answer. So they are kept here, and become its families when a scraper asks.
 """
 
 from __future__ import annotations
@@ -9,17 +12,19 @@ from __future__ import annotations
 import platform
 import shutil
 import threading
+from bisect import bisect_left
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from importlib.metadata import version as distribution_version
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import apsw
-from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics
+from prometheus_client import CollectorRegistry, Counter, disable_created_metrics
 from prometheus_client.exposition import choose_encoder
-from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.metrics_core import GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from daemon.eventlog.requests import Appended
@@ -41,7 +46,7 @@ RATE_SECONDS: Final = 300
 
 
 class Metrics:
-    """Everything this daemon counts; safe to use from any thread."""
+    """Everything this daemon counts: requests on the event loop, commits on the writer's thread."""
 
     def __init__(self, clock: Callable[[], int]) -> None:
         # The creation time of each series would double their number, and nobody charts it.
@@ -74,45 +79,47 @@ class Metrics:
             "append_duration_seconds",
             "From the start of an ingest request to the fsync of its events.",
             SECONDS,
-        )
+        ).series()
         self._commit_events = self._histogram(
             "commit_events", "Events in one commit of the log.", EVENTS
-        )
+        ).series()
         self._request_seconds = self._histogram(
             "http_request_duration_seconds",
             "From a request to its answer; for streams, to the answer's beginning.",
             SECONDS,
             ("route", "method", "status"),
         )
-        self._requests: dict[tuple[str, str, int], Histogram] = {}
+        self._requests: dict[tuple[str, str, int], Series] = {}
 
     def _counter(self, name: str, text: str, labels: Iterable[str] = ()) -> Counter:
         return Counter(PREFIX + name, text, tuple(labels), registry=self.registry)
 
     def _histogram(
-        self, name: str, text: str, buckets: Iterable[float], labels: Iterable[str] = ()
+        self, name: str, text: str, bounds: Sequence[float], labels: Sequence[str] = ()
     ) -> Histogram:
-        return Histogram(
-            PREFIX + name, text, tuple(labels), buckets=tuple(buckets), registry=self.registry
-        )
+        histogram = Histogram(PREFIX + name, text, bounds, labels)
+        self.registry.register(histogram)
+        return histogram
 
-    def appended(self, appended: Appended, source_kind: str, seconds: float) -> None:
-        """Count what an append recorded, what was there already, and what was put aside.
+    def appended(self, appends: Iterable[tuple[Appended, str, float]]) -> None:
+        """Count what the requests of a commit recorded, what was there already and put aside.
 
-        ``seconds`` is the time from the request to the fsync of its events.
+        With each request comes the format it was in, and the seconds from it to the fsync.
         """
-        self._append_seconds.observe(seconds)
-        tally: dict[str, int] = {}
-        for receipt in appended.receipts:
-            category = "" if receipt.duplicate else receipt.stream.partition("/")[0]
-            tally[category] = tally.get(category, 0) + 1
-        for category, count in tally.items():
+        tally: dict[tuple[str, str], int] = {}
+        for appended, source_kind, seconds in appends:
+            self._append_seconds.observe(seconds)
+            for receipt in appended.receipts:
+                category = "" if receipt.duplicate else receipt.stream.partition("/")[0]
+                key = (category, source_kind)
+                tally[key] = tally.get(key, 0) + 1
+            if appended.dead_letters:
+                self._dead_letters.labels(source_kind).inc(appended.dead_letters)
+        for (category, source_kind), count in tally.items():
             if category:
                 self._appended.labels(category, source_kind).inc(count)
             else:
                 self._duplicates.inc(count)
-        if appended.dead_letters:
-            self._dead_letters.labels(source_kind).inc(appended.dead_letters)
 
     def rejected(self, error: ChronicledError) -> None:
         """Count the faults of a refused ingest request; one where none is named."""
@@ -126,15 +133,58 @@ class Metrics:
     def request(self, route: str, method: str, status: int, seconds: float) -> None:
         """Observe an HTTP request."""
         key = (route, method if method in METHODS else "other", status)
-        histogram = self._requests.get(key)
-        if histogram is None:
-            histogram = self._requests[key] = self._request_seconds.labels(*key)
-        histogram.observe(seconds)
+        series = self._requests.get(key)
+        if series is None:
+            series = self._requests[key] = self._request_seconds.series(*map(str, key))
+        series.observe(seconds)
 
     def exposition(self, accept: str) -> tuple[bytes, str]:
         """Return the text and content type for a scraper: OpenMetrics if it accepts that."""
         encoder, content_type = choose_encoder(accept)
         return encoder(self.registry), content_type
+
+
+class Series:
+    """The observations of one set of labels: how many fell into each bucket, and their sum."""
+
+    __slots__ = ("bounds", "counts", "total")
+
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        self.total = 0.0
+
+    def observe(self, value: float) -> None:
+        """Count a value."""
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.total += value
+
+
+class Histogram(Collector):
+    """A histogram as the library shows it, but each series is observed on one thread alone."""
+
+    def __init__(
+        self, name: str, text: str, bounds: Sequence[float], labels: Sequence[str] = ()
+    ) -> None:
+        self._name, self._text, self._bounds, self._labels = name, text, bounds, labels
+        self._series: dict[tuple[str, ...], Series] = {}
+
+    def series(self, *labels: str) -> Series:
+        """Return where the values with these labels are counted."""
+        return self._series.setdefault(labels, Series(self._bounds))
+
+    def describe(self) -> list[Metric]:
+        """Return the family without its samples."""
+        return [HistogramMetricFamily(self._name, self._text, labels=self._labels)]
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the family."""
+        family = HistogramMetricFamily(self._name, self._text, labels=self._labels)
+        bounds = [*map(str, map(float, self._bounds)), "+Inf"]
+        for labels, series in list(self._series.items()):
+            buckets = list(zip(bounds, accumulate(series.counts), strict=True))
+            family.add_metric(labels, buckets, series.total)
+        yield family
 
 
 class Rates:

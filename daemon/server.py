@@ -5,22 +5,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import Awaitable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final
 
 import uvicorn
 from starlette.responses import JSONResponse
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from uvicorn.protocols.http.httptools_impl import (
-    STATUS_LINE,
-    HttpToolsProtocol,
-    RequestResponseCycle,
-)
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from daemon.api.answers import WHOLE
 from daemon.api.problems import problem_response
+from daemon.protocol import Protocol
 from domain.errors import NotReady
+
+if TYPE_CHECKING:
+    from daemon.api.direct import Direct
 
 ANSWER_SECONDS: Final = 5
 """How long requests at work may take to end when the daemon stops."""
@@ -33,10 +31,12 @@ IDLE_SECONDS: Final = 60
 class Server(uvicorn.Server):
     """One HTTP server; ``stop`` ends it, signals are the daemon's business."""
 
-    def __init__(self, app: ASGIApp, sockets: Iterable[socket.socket]) -> None:
+    def __init__(
+        self, app: ASGIApp, sockets: Iterable[socket.socket], direct: Direct | None = None
+    ) -> None:
         config = uvicorn.Config(
             app,
-            http=Protocol,
+            http=partial(Protocol, direct=direct),  # type: ignore[arg-type]  # it is called
             ws="none",
             lifespan="off",
             log_config=None,
@@ -64,11 +64,15 @@ class Server(uvicorn.Server):
         at_work = True
         while not self.task.done():
             await asyncio.wait({self.task}, timeout=FLUSH_SECONDS)
-            if not at_work and not self.server_state.tasks:
+            if not at_work and not self._at_work():
                 # All is answered, and whoever does not read the rest holds up nobody.
                 for connection in list(self.server_state.connections):
                     connection.transport.abort()
-            at_work = bool(self.server_state.tasks)
+            at_work = self._at_work()
+
+    def _at_work(self) -> bool:
+        waiting = (getattr(one, "unanswered", 0) for one in self.server_state.connections)
+        return bool(self.server_state.tasks) or any(waiting)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen, and say so."""
@@ -79,45 +83,6 @@ class Server(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         """Leave the signals alone."""
         yield
-
-
-class Protocol(HttpToolsProtocol):
-    """HTTP as uvicorn speaks it, except that a `WHOLE` answer is one system call, not two."""
-
-    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
-        super()._start_asgi_task(cycle, partial(_serve, app, cycle))
-
-
-def _serve(
-    app: ASGIApp, cycle: RequestResponseCycle, scope: Scope, receive: Receive, send: Send
-) -> Awaitable[None]:
-    """Serve a request, and keep the head of a whole answer back until its body comes."""
-    head: Message | None = None
-
-    async def answer(message: Message) -> None:
-        nonlocal head
-        if WHOLE in message:
-            head = message
-            return
-        if head is not None:
-            if cycle.keep_alive and not (cycle.disconnected or cycle.flow.write_paused):
-                _write(cycle, head, message["body"])
-                return
-            await send(head)
-        await send(message)
-
-    return app(scope, receive, answer)
-
-
-def _write(cycle: RequestResponseCycle, head: Message, body: bytes) -> None:
-    """Write an answer, and leave the cycle as it is after one."""
-    lines = [STATUS_LINE[head["status"]]]
-    for name, value in (*cycle.default_headers, *head["headers"]):
-        lines += (name, b": ", value, b"\r\n")
-    cycle.response_started = cycle.response_complete = True
-    cycle.transport.write(b"".join((*lines, b"\r\n", body)))
-    cycle.message_event.set()
-    cycle.on_response()
 
 
 class ClosedDoor:

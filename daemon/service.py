@@ -24,6 +24,7 @@ import uvloop
 from daemon import logs
 from daemon.api.app import create_app
 from daemon.api.context import Context
+from daemon.api.direct import Direct
 from daemon.config import Config
 from daemon.eventlog.log import EventLog
 from daemon.lifecycle import Clock, system_clock
@@ -256,7 +257,8 @@ class Daemon:
             parts.start()
             self._notifier.status("waiting for the writer")
             await self._patiently(self._writer_answers(parts.log))
-            self._server = Server(create_app(parts.context), listeners.sockets)
+            app = create_app(parts.context)
+            self._server = Server(app, listeners.sockets, Direct(parts.context, app))
             await self._server.listening()
             self._opened(parts, listeners)
             tasks = {

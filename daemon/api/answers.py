@@ -22,6 +22,9 @@ from projections.paging import Page
 AS_OF_HEADER: Final = "chronicled-as-of"
 WHOLE: Final = "chronicled.whole"
 """Marks the beginning of an answer whose headers are sound and whose body is one piece."""
+_RECEIPTS_HEAD: Final = (
+    b"content-type: application/json\r\ncontent-length: %d\r\nchronicled-as-of: %d\r\n"
+)
 NO_STORE: Final = {"cache-control": "no-store"}
 
 
@@ -36,18 +39,21 @@ class JsonResponse(Response):
 
 
 class Receipts(Response):
-    """The answer to events that came in: JSON, with headers that need no looking at."""
+    """The answer to events that came in: JSON, in little more than the bytes that are sent."""
 
     def __init__(self, document: Mapping[str, Any], *, status_code: int, as_of: int) -> None:
         # In place of the base's, which takes longer than all the rest of an answer.
         self.status_code = status_code
         self.background = None
-        self.body = orjson.dumps(document)
-        self.raw_headers = [
-            (b"content-type", b"application/json"),
-            (b"content-length", b"%d" % len(self.body)),
-            (AS_OF_HEADER.encode(), b"%d" % as_of),
-        ]
+        self.body = body = orjson.dumps(document)
+        self.head = _RECEIPTS_HEAD % (len(body), as_of)
+        """The lines of its headers."""
+
+    @property
+    def raw_headers(self) -> list[tuple[bytes, bytes]]:  # type: ignore[override]
+        """Its headers, one by one."""
+        found = (line.partition(b": ") for line in self.head.split(b"\r\n")[:-1])
+        return [(name, value) for name, _, value in found]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
         """Send it as what it is: whole."""

@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.routing import Match
 from starlette.routing import Route as StarletteRoute
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from daemon.api.bodies import Incoming
 from daemon.api.context import Context
@@ -71,7 +71,7 @@ class WaysInFirst:
         await self._app(scope, receive, send)
 
 
-def create_app(context: Context) -> ASGIApp:
+def create_app(context: Context) -> Edge:
     """Return the ASGI app that serves a daemon's context."""
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
     app.state.context = context

@@ -7,6 +7,7 @@ requests together cannot take the memory of the process.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from types import TracebackType
 from typing import Final, Self
@@ -23,25 +24,31 @@ BUDGET_BATCHES: Final = 8
 """How many bodies of the greatest allowed size may be in hand at once."""
 
 
-class Incoming:
-    """A request whose body is read here: its headers by name, and where its bytes come from.
+class Headers:
+    """The headers of a request by name; of one that is given twice the first counts."""
 
-    Of a header that is given twice the first counts.
-    """
+    __slots__ = ("headers",)
 
-    __slots__ = ("headers", "receive", "scope")
-
-    def __init__(self, scope: Scope, receive: Receive) -> None:
-        self.scope = scope
-        self.receive = receive
-        self.headers: dict[bytes, bytes] = dict(reversed(scope["headers"]))
+    def __init__(self, headers: Sequence[tuple[bytes, bytes]]) -> None:
+        self.headers: dict[bytes, bytes] = dict(reversed(headers))
 
     def header(self, name: bytes) -> str:
         """Return the value of a header; empty when it is not there."""
         return self.headers.get(name, b"").decode("latin-1")
 
 
-def media_type(request: Incoming) -> str:
+class Incoming(Headers):
+    """A request whose body is read here: its headers, and where its bytes come from."""
+
+    __slots__ = ("receive", "scope")
+
+    def __init__(self, scope: Scope, receive: Receive) -> None:
+        super().__init__(scope["headers"])
+        self.scope = scope
+        self.receive = receive
+
+
+def media_type(request: Headers) -> str:
     """Return the content type without parameters, lower case; empty when there is none.
 
     Raises:

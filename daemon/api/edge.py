@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
-from http import HTTPStatus
 from time import perf_counter
 from typing import Final
 from urllib.parse import quote, unquote
@@ -24,6 +23,7 @@ logger = logging.getLogger(__name__)
 CLIENT_GONE: Final = 499
 """The status that is measured when the client went away before an answer began."""
 
+_FAILED: Final = 500
 _HEAD: Final = "chronicled.head"
 
 _ACTIONS: Final = {"/api/jobs/": ("history",), "/api/alerts/": ("acknowledge", "resolve")}
@@ -42,7 +42,7 @@ class Edge:
         observe: Callable[[str, str, int, float], None],
     ) -> None:
         self._app = app
-        self._guard = guard
+        self.guard = guard
         self._methods_of = methods_of
         self._observe = observe
         self._quiet_until = 0.0
@@ -60,23 +60,23 @@ class Edge:
         finally:
             route = getattr(inner.get("route"), "path", "unmatched")
             seconds = (answer.started or perf_counter()) - started
-            self._observe(route, scope["method"], answer.status, seconds)
-            self._log(scope, route, answer.status, seconds)
+            self.measure(scope["method"], scope["path"], route, answer.status, seconds)
 
-    def _log(self, scope: Scope, route: str, status: int, seconds: float) -> None:
-        """Write a line about a request: at debug, a failed one at warning.
+    def measure(self, method: str, path: str, route: str, status: int, seconds: float) -> None:
+        """Observe a request, and write a line about it: at debug, about a failed one at warning.
 
         Warnings are at most one a second: a daemon that refuses because it is overloaded must not
         be busy with saying so.
         """
+        self._observe(route, method, status, seconds)
         level = logging.DEBUG
-        if status >= HTTPStatus.INTERNAL_SERVER_ERROR and perf_counter() >= self._quiet_until:
+        if status >= _FAILED and perf_counter() >= self._quiet_until:
             level = logging.WARNING
             self._quiet_until = perf_counter() + 1
         if logger.isEnabledFor(level):
             fields = {
-                "method": scope["method"],
-                "path": scope["path"][:256],
+                "method": method,
+                "path": path[:256],
                 "route": route,
                 "status": status,
                 "milliseconds": round(seconds * 1000, 3),
@@ -85,19 +85,24 @@ class Edge:
 
     async def _serve(self, scope: Scope, receive: Receive, answer: _Answer) -> None:
         try:
-            self._guard.check(scope)
+            self.guard.check(scope)
             if scope["method"] == "OPTIONS":
                 await self._options(scope, receive, answer)
             else:
                 await self._app(scope, receive, answer)
-        except ChronicledError as error:
-            await problem_response(error)(scope, receive, answer)
-        except Exception:
-            logger.exception("a request failed: %s %s", scope["method"], scope["path"][:256])
+        except Exception as error:
+            response = self.problem(error, scope["method"], scope["path"])
             if not answer.started:
-                await problem_response(internal_error())(scope, receive, answer)
+                await response(scope, receive, answer)
             elif not answer.ended:
                 raise  # The server has to cut the connection: half an answer is no answer.
+
+    def problem(self, error: BaseException, method: str, path: str) -> Response:
+        """Return the answer to a request that failed; a fault of our own is logged."""
+        if isinstance(error, ChronicledError):
+            return problem_response(error)
+        logger.error("a request failed: %s %s", method, path[:256], exc_info=error)
+        return problem_response(internal_error())
 
     async def _options(self, scope: Scope, receive: Receive, answer: _Answer) -> None:
         methods = self._methods_of(scope["path"])

@@ -44,13 +44,22 @@ class Guard:
             Forbidden: the request came by a foreign name or from a foreign page.
 
         """
+        self.check_headers(scope["headers"], local=by_socket(scope))
+
+    def check_headers(self, headers: Iterable[tuple[bytes, bytes]], *, local: bool) -> None:
+        """Do the same by the headers; ``local`` is whether they came over the Unix socket.
+
+        Raises:
+            Forbidden: the request came by a foreign name or from a foreign page.
+
+        """
         hosts, origins = [], []
-        for name, value in scope["headers"]:
+        for name, value in headers:
             if name == b"host":
                 hosts.append(value)
             elif name == b"origin":
                 origins.append(value)
-        if not by_socket(scope) and (len(hosts) != 1 or not self._is_ours(hosts[0])):
+        if not local and (len(hosts) != 1 or not self._is_ours(hosts[0])):
             raise Forbidden("The Host header does not name this daemon.")
         if origins and (len(origins) != 1 or len(hosts) != 1 or not same(origins[0], hosts[0])):
             raise Forbidden("The Origin header names another site.")

@@ -12,7 +12,7 @@ from time import perf_counter
 from typing import Final, TypeVar
 
 from daemon.api.answers import Receipts
-from daemon.api.bodies import SMALL_BODY_BYTES, Incoming, media_type, read_body
+from daemon.api.bodies import SMALL_BODY_BYTES, Headers, Incoming, media_type, read_body
 from daemon.api.context import Context
 from daemon.api.writing import append, receipt_document
 from daemon.eventlog.requests import Append, Appended
@@ -25,18 +25,19 @@ from domain.limits import Limits
 Decode = Callable[[bytes], list[NewEvent]]
 T = TypeVar("T")
 
-_CLOUDEVENTS: Final = "cloudevents"
+CLOUDEVENTS: Final = "cloudevents"
+"""What the format of events is called that are no producer's own messages."""
 
 
 async def post_events(context: Context, request: Incoming) -> Receipts:
     """Append CloudEvents: one, a batch, NDJSON, or one in binary mode."""
     started = perf_counter()
     try:
-        decode = _decoder(request, context.limits)
+        decode = decoder(request, context.limits)
         with context.bodies.hold() as share:
             body = await read_body(request, context.limits.batch_bytes, share)
             events = await decoded(context, decode, body)
-            appended = await append(context, Append(events), started=started, kind=_CLOUDEVENTS)
+            appended = await append(context, Append(events), started=started, kind=CLOUDEVENTS)
     except ChronicledError as error:
         context.metrics.rejected(error)
         raise
@@ -52,18 +53,17 @@ async def decoded(context: Context, decode: Callable[[bytes], T], body: bytes) -
 
 def receipts(appended: Appended, **more: int) -> Receipts:
     """Answer with the receipts: 201, or 200 when nothing was new."""
-    return Receipts(
-        {
-            "events": [receipt_document(receipt) for receipt in appended.receipts],
-            **more,
-            "as_of": appended.head,
-        },
-        status_code=200 if all(receipt.duplicate for receipt in appended.receipts) else 201,
-        as_of=appended.head,
-    )
+    documents = []
+    status_code = 200
+    for receipt in appended.receipts:
+        documents.append(receipt_document(receipt))
+        if not receipt.duplicate:
+            status_code = 201
+    document = {"events": documents, **more, "as_of": appended.head}
+    return Receipts(document, status_code=status_code, as_of=appended.head)
 
 
-def _decoder(request: Incoming, limits: Limits) -> Decode:
+def decoder(request: Headers, limits: Limits) -> Decode:
     """Choose the decoder by the content type and the headers, before the body is read.
 
     Raises:

@@ -17,6 +17,7 @@ import uvloop
 
 from daemon.api.app import create_app
 from daemon.api.context import Context
+from daemon.api.direct import Direct
 from daemon.eventlog.log import EventLog
 from daemon.eventlog.requests import WriterBounds
 from daemon.lifecycle import Clock, ServiceThread, system_clock
@@ -122,7 +123,8 @@ class ApiServer:
         by_path = socket.socket(socket.AF_UNIX)
         by_path.bind(os.fspath(self.socket_path))
         by_path.listen()
-        server = Server(create_app(self.context), (by_tcp, by_path))
+        app = create_app(self.context)
+        server = Server(app, (by_tcp, by_path), Direct(self.context, app))
         await server.listening()
         self._listening.set()
         await self._stop.wait()

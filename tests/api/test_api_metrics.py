@@ -11,13 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import prometheus_client
 import pytest
 from api_server import ApiServer, event
 from hypothesis import given
 from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import choose_encoder
 from waiting import wait_until
 
-from daemon.metrics import RATE_SECONDS, Metrics, Rates
+from daemon.metrics import RATE_SECONDS, SECONDS, Histogram, Metrics, Rates
 
 PROMISED = {
     "events_appended_total": {"category", "source_kind"},
@@ -212,6 +215,27 @@ def test_rates_are_of_the_last_seconds(steps: list[tuple[int, int]]) -> None:
     for seconds in (1, 60, RATE_SECONDS):
         expected = sum(events for when, events in added if when > now - seconds) / seconds
         assert rates.per_second(seconds) == expected
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from("ab"), st.sampled_from([0.0, *SECONDS]) | st.floats(0, 20)),
+        max_size=50,
+    )
+)
+def test_a_histogram_shows_what_the_library_would(observed: list[tuple[str, float]]) -> None:
+    """The exposition is the same, byte for byte, in both formats."""
+    name, text = "x_seconds", "How long."
+    ours, theirs = CollectorRegistry(), CollectorRegistry()
+    kept = Histogram(name, text, SECONDS, ("way",))
+    ours.register(kept)
+    known = prometheus_client.Histogram(name, text, ("way",), buckets=SECONDS, registry=theirs)
+    for way, seconds in observed:
+        kept.series(way).observe(seconds)
+        known.labels(way).observe(seconds)
+    for accept in ("text/plain", "application/openmetrics-text;version=1.0.0"):
+        encode, _ = choose_encoder(accept)
+        assert encode(ours) == encode(theirs)
 
 
 def test_a_registry_can_be_made_without_a_daemon() -> None:

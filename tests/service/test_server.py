@@ -11,7 +11,7 @@ from starlette.responses import Response
 from uvicorn.server import ServerState
 
 from daemon.api.answers import Receipts
-from daemon.server import Protocol
+from daemon.protocol import Protocol
 
 REQUEST = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n%b\r\n"
 
