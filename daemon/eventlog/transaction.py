@@ -13,14 +13,13 @@ from hashlib import sha256
 from typing import Any, Final, NamedTuple, cast
 
 import apsw
-import orjson
 
 from daemon.eventlog import chain
 from daemon.eventlog.requests import KEPT_BYTES_MAX, Append, Appended, DeadLetter, Follow
 from daemon.eventlog.statements import SQL
 from domain.errors import Fault, VersionConflict
 from domain.events import NewEvent, Receipt
-from domain.timestamps import is_missing
+from domain.prepared import Prepared, prepare
 
 NAMES_MAX: Final = 100_000
 """How many streams, types and sources are remembered, each; others are looked up again."""
@@ -35,6 +34,9 @@ _WRITE_ORDER: Final = (
     "set_offset",
 )
 """What is written beside events."""
+
+_new: Final = tuple.__new__
+"""Makes a receipt in half the time that its own class takes."""
 
 Row = tuple[object, ...]
 
@@ -233,46 +235,43 @@ class Transaction:
         self.careful = True
         return self.append(request)
 
-    def _append_events(self, events: Sequence[NewEvent]) -> list[Receipt]:
+    def _append_events(self, events: Sequence[NewEvent | Prepared]) -> list[Receipt]:
         streams, types, sources = self._known.streams, self._known.types, self._known.sources
-        keys, rows, now = self._keys, self._events, self.now
+        keys, rows, changes, now = self._keys, self._events, self._changes, self.now
         position, digest = self._place
         receipts = []
         for index, event in enumerate(events):
-            _, _, source, id_, data, time, attributes, expected, class_version = event
-            place, name = ("", event.stream), event.type
-            stream_id, version = streams.get(place) or self._stream(place)
+            (stream, name, source, id_, data, time, extensions, expected, class_version, key,
+             payload_hash, tail) = _prepared(event)  # fmt: skip
+            place = ("", stream)
+            known = streams.get(place) or self._stream(place)
+            stream_id, version = known
             type_id = types.get(("", name)) or self._type("", name)
-            key = chain.event_key(source, id_)
-            payload_hash = sha256(data).digest()
             earlier = keys.get((stream_id, key))
             if earlier is None and self.careful:
                 earlier = self._recorded(stream_id, key)
             if earlier is not None:
                 differs = earlier[2:] != (payload_hash, type_id)
-                receipts.append(Receipt(id_, earlier[0], place[1], earlier[1], True, differs))
+                receipts.append(Receipt(id_, earlier[0], stream, earlier[1], True, differs))
                 continue
             if expected is not None and expected != version:
-                raise _conflict(index, place[1], version, expected)
-            extensions = None
-            if attributes:
-                extensions = orjson.dumps(attributes, option=orjson.OPT_SORT_KEYS).decode()
+                raise _conflict(index, stream, version, expected)
             version += 1
             position += 1
-            if time is None or is_missing(time):
+            if time is None:
                 time = now
-            digest = chain.chained(digest, chain.row_hash(
-                position, "", place[1], version, name, class_version, time, now, source, id_,
-                extensions, payload_hash,
+            digest = chain.chained(digest, chain.row_hash_of(
+                position, version, class_version, time, now, tail,
             ))  # fmt: skip
             rows.append((
                 position, stream_id, version, type_id, class_version, time, now,
                 sources.get(source) or self._source(source), id_, key, extensions, data,
                 payload_hash, digest,
             ))  # fmt: skip
-            self._set(streams, place, (stream_id, version))
+            changes.append((streams, place, known))
+            streams[place] = (stream_id, version)
             keys[stream_id, key] = (position, version, payload_hash, type_id)
-            receipts.append(Receipt(id_, position, place[1], version))
+            receipts.append(_new(Receipt, (id_, position, stream, version, False, False)))
         self._place = (position, digest)
         return receipts
 
@@ -368,6 +367,10 @@ class Transaction:
         self._set(self._offsets, follow.name, follow.end)
         self._others.append(("set_offset", (follow.name, follow.end, self.now)))
         return False
+
+
+def _prepared(event: NewEvent | Prepared) -> Prepared:
+    return prepare(event) if isinstance(event, NewEvent) else event
 
 
 def _conflict(index: int, stream: str, version: int, expected: int) -> VersionConflict:

@@ -31,6 +31,7 @@ from daemon.eventlog.statements import SQL
 from daemon.eventlog.transaction import Known, Transaction
 from domain.errors import ChronicledError, NotReady, QueueFull, StorageFailed, VersionConflict
 from domain.events import NewEvent
+from domain.prepared import Prepared
 
 PROBE_SECONDS: Final = 1.0
 """How often a log whose disk failed is tried again while nobody writes."""
@@ -67,12 +68,14 @@ def _weight(request: Request) -> tuple[int, int]:
     """Return the events and bytes a request holds in the queue."""
     if isinstance(request, Work):
         return request.events, request.size + _OVERHEAD_BYTES
-    size = sum(_event_bytes(event) for event in request.events)
-    size += sum(len(letter.raw) + _OVERHEAD_BYTES for letter in request.dead_letters)
+    size = sum([_event_bytes(event) for event in request.events])
+    size += sum([len(letter.raw) + _OVERHEAD_BYTES for letter in request.dead_letters])
     return max(len(request.events) + len(request.dead_letters), 1), size
 
 
-def _event_bytes(event: NewEvent) -> int:
+def _event_bytes(event: NewEvent | Prepared) -> int:
+    if not isinstance(event, NewEvent):
+        return len(event[4]) + len(event[11]) + _OVERHEAD_BYTES
     size = len(event.data) + len(event.subject) + len(event.source) + len(event.id)
     if event.extensions:
         size += sum(len(str(value)) for value in event.extensions.values())
