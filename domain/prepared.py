@@ -6,8 +6,9 @@ another and has the least time of all.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from hashlib import sha256
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, cast
 
 import orjson
 
@@ -47,6 +48,13 @@ def prepare(event: NewEvent) -> Prepared:
         payload_hash,
         row_tail("", stream, type_, source, id_, extensions or "", payload_hash),
     )
+
+
+def prepare_all(events: Sequence[NewEvent] | Sequence[Prepared]) -> Sequence[Prepared]:
+    """Return events prepared, unless they are."""
+    if events and isinstance(events[0], NewEvent):
+        return [prepare(event) for event in cast("Sequence[NewEvent]", events)]
+    return cast("Sequence[Prepared]", events)
 
 
 def event_key(source: str, event_id: str) -> bytes:

@@ -34,16 +34,13 @@ def row_hash(
     tail = row_tail(
         application, stream, type_name, source or "", event_id or "", extensions or "", payload_hash
     )
-    return row_hash_of(position, version, class_version, time, recordedtime, tail)
+    head = row_head(position, version, class_version, time, f" {recordedtime} ")
+    return sha256(head + tail).digest()
 
 
-def row_hash_of(
-    position: int, version: int, class_version: int, time: int, recordedtime: int, tail: bytes
-) -> bytes:
-    """Return the hash of one row whose texts and payload hash are in `row_tail`'s form."""
-    return sha256(b"%d %d %d %d %d %b" % (
-        position, version, class_version, time, recordedtime, tail,
-    )).digest()  # fmt: skip
+def row_head(position: int, version: int, class_version: int, time: int, recorded: str) -> bytes:
+    """Return the numbers that a row's hash covers before `row_tail`."""
+    return f"{position} {version} {class_version} {time}{recorded}".encode()
 
 
 def chained(previous: bytes, row: bytes) -> bytes:

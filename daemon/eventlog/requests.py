@@ -56,7 +56,7 @@ class Follow:
 class Append:
     """Append these events, all or none, with the dead letters and offset read beside them."""
 
-    events: Sequence[NewEvent | Prepared]
+    events: Sequence[NewEvent] | Sequence[Prepared]
     dead_letters: Sequence[DeadLetter] = ()
     follow: Follow | None = None
 

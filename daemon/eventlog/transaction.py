@@ -13,13 +13,14 @@ from hashlib import sha256
 from typing import Any, Final, NamedTuple, cast
 
 import apsw
+import orjson
 
 from daemon.eventlog import chain
 from daemon.eventlog.requests import KEPT_BYTES_MAX, Append, Appended, DeadLetter, Follow
 from daemon.eventlog.statements import SQL
 from domain.errors import Fault, VersionConflict
-from domain.events import NewEvent, Receipt
-from domain.prepared import Prepared, prepare
+from domain.events import Receipt
+from domain.prepared import Prepared, prepare_all
 
 NAMES_MAX: Final = 100_000
 """How many streams, types and sources are remembered, each; others are looked up again."""
@@ -141,6 +142,7 @@ class Transaction:
         self._keys: dict[tuple[int, bytes], Recorded] = {}
         self._offsets: dict[str, int] = {}
         self._born: set[int] = set()
+        self._absent: set[str] = set()
         self._changes: list[tuple[dict[Any, Any], Hashable, Any]] = []
         self._passing: list[tuple[dict[Any, Any], Hashable]] = []
         self._events: list[Row] = []
@@ -221,7 +223,7 @@ class Transaction:
         mark = self.mark()
         try:
             repeated = request.follow is not None and self._follow(request.follow)
-            receipts = self._append_events(request.events)
+            receipts = self._append_events(prepare_all(request.events))
             letters = () if repeated else request.dead_letters
             for letter in letters:
                 self._dead_letter(letter)
@@ -235,14 +237,17 @@ class Transaction:
         self.careful = True
         return self.append(request)
 
-    def _append_events(self, events: Sequence[NewEvent | Prepared]) -> list[Receipt]:
+    def _append_events(self, events: Sequence[Prepared]) -> list[Receipt]:
         streams, types, sources = self._known.streams, self._known.types, self._known.sources
         keys, rows, changes, now = self._keys, self._events, self._changes, self.now
         position, digest = self._place
+        recorded = f" {now} "
         receipts = []
-        for index, event in enumerate(events):
-            (stream, name, source, id_, data, time, extensions, expected, class_version, key,
-             payload_hash, tail) = _prepared(event)  # fmt: skip
+        self._find_streams(events)
+        for index, (
+            stream, name, source, id_, data, time, extensions, expected, class_version, key,
+            payload_hash, tail,
+        ) in enumerate(events):  # fmt: skip
             place = ("", stream)
             known = streams.get(place) or self._stream(place)
             stream_id, version = known
@@ -260,9 +265,8 @@ class Transaction:
             position += 1
             if time is None:
                 time = now
-            digest = chain.chained(digest, chain.row_hash_of(
-                position, version, class_version, time, now, tail,
-            ))  # fmt: skip
+            head = chain.row_head(position, version, class_version, time, recorded)
+            digest = sha256(digest + sha256(head + tail).digest()).digest()
             rows.append((
                 position, stream_id, version, type_id, class_version, time, now,
                 sources.get(source) or self._source(source), id_, key, extensions, data,
@@ -273,6 +277,7 @@ class Transaction:
             keys[stream_id, key] = (position, version, payload_hash, type_id)
             receipts.append(_new(Receipt, (id_, position, stream, version, False, False)))
         self._place = (position, digest)
+        self._absent.clear()
         return receipts
 
     # -- the events of `eventsourcing` applications -----------------------------------------------
@@ -305,11 +310,25 @@ class Transaction:
 
     # -- numbers of names, and keys ---------------------------------------------------------------
 
+    def _find_streams(self, events: Sequence[Prepared]) -> None:
+        """Look up all streams that are not remembered at once; most of them are new."""
+        streams = self._known.streams
+        unknown = {event[0] for event in events if ("", event[0]) not in streams}
+        if len(unknown) > 1:
+            names = orjson.dumps(list(unknown)).decode()
+            for name, *found in self.connection.execute(SQL["find_streams"], (names,)):
+                self._learn(streams, ("", name), name, tuple(found))
+                unknown.remove(name)
+            self._absent = unknown
+
     def _stream(self, place: tuple[str, str]) -> Stream:
         """Return a stream that is not remembered."""
-        found: Stream | None = self.connection.execute(SQL["find_stream"], place).fetchone()
+        found: Stream | None = None
+        if place[0] or place[1] not in self._absent:
+            found = self.connection.execute(SQL["find_stream"], place).fetchone()
         if found is None:
-            self._given = self._given._replace(stream_id=self._given.stream_id + 1)
+            stream_id, type_id, source_id = self._given
+            self._given = Given(stream_id + 1, type_id, source_id)
             found = (self._given.stream_id, 0)
             self._born.add(found[0])
             self._others.append(("insert_stream", (found[0], *place)))
@@ -367,10 +386,6 @@ class Transaction:
         self._set(self._offsets, follow.name, follow.end)
         self._others.append(("set_offset", (follow.name, follow.end, self.now)))
         return False
-
-
-def _prepared(event: NewEvent | Prepared) -> Prepared:
-    return prepare(event) if isinstance(event, NewEvent) else event
 
 
 def _conflict(index: int, stream: str, version: int, expected: int) -> VersionConflict:
