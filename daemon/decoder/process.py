@@ -134,16 +134,20 @@ class Child(asyncio.Protocol):
 
         """
         ours, theirs = socket.socketpair()
-        try:
-            process = await asyncio.to_thread(_start_process, theirs, limits)
-        except BaseException:
-            ours.close()
-            raise
-        finally:
-            theirs.close()
+        with theirs:
+            try:
+                process = _start_process(theirs, limits)
+            except BaseException:
+                ours.close()
+                raise
         loop = asyncio.get_running_loop()
-        _, child = await loop.create_unix_connection(lambda: cls(process), sock=ours)
-        await child.ready
+        try:
+            _, child = await loop.create_unix_connection(lambda: cls(process), sock=ours)
+            await child.ready
+        except BaseException:
+            process.kill()
+            process.wait()
+            raise
         return child
 
     @property
