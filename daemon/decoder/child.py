@@ -35,8 +35,8 @@ def main() -> int:
 
 def serve(connection: socket.socket, limits: Limits) -> None:
     """Answer frame after frame until the other side has gone."""
-    connection.sendall(HEAD.pack(0, 0))
     try:
+        connection.sendall(HEAD.pack(0, 0))
         with connection.makefile("rb") as reader:
             while len(head := reader.read(HEAD.size)) == HEAD.size:
                 size, kind = HEAD.unpack(head)

@@ -123,7 +123,9 @@ class Child(asyncio.Protocol):
         self._waiting: deque[asyncio.Future[Any]] = deque()
         self.ready = asyncio.get_running_loop().create_future()
         self._received = bytearray()
-        self._transport: asyncio.Transport | None = None
+        self._answers = 0
+        self._watch: asyncio.TimerHandle | None = None
+        self._transport: asyncio.Transport
 
     @classmethod
     async def start(cls, limits: Limits) -> Child:
@@ -164,18 +166,33 @@ class Child(asyncio.Protocol):
         """
         if len(self._waiting) >= BODIES_MAX:
             raise QueueFull(f"{len(self._waiting)} requests wait for the decoder.")
-        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[Any] = loop.create_future()
         self._waiting.append(answer)
-        assert self._transport is not None, "it is ready"  # noqa: S101
+        if self._watch is None:
+            self._watch = loop.call_later(ANSWER_SECONDS, self._look, self._answers)
         self._transport.writelines((HEAD.pack(len(body), kind), body))
-        try:
-            async with asyncio.timeout(ANSWER_SECONDS):
-                return await answer
-        except TimeoutError:
-            if not self.lost:
-                _logger.error("the decoder hangs and is killed")  # noqa: TRY400
-                self.end()
-            return None
+        return await answer
+
+    def _look(self, answers_before: int) -> None:
+        """Give the process up if something waited all the time since the last look in vain."""
+        self._watch = None
+        if not self._waiting:
+            return
+        if self._answers > answers_before:
+            loop = asyncio.get_running_loop()
+            self._watch = loop.call_later(ANSWER_SECONDS, self._look, self._answers)
+            return
+        _logger.error("the decoder hangs and is killed")
+        self.end()
+        self._give_up()
+
+    def _give_up(self) -> None:
+        """Let everybody whose body is with the process decode it without it."""
+        for waiting in self._waiting:
+            if not waiting.done():
+                waiting.set_result(None)
+        self._waiting.clear()
 
     def end(self) -> None:
         """End the process; what is with it is decoded without it."""
@@ -212,21 +229,22 @@ class Child(asyncio.Protocol):
             return
         found = pickle.loads(answer)  # noqa: S301  by our own child
         answer.release()
+        if not self._waiting:
+            # It was given up meanwhile.
+            return
+        self._answers += 1
         waiting = self._waiting.popleft()
         if not waiting.done():
             waiting.set_result(found)
 
     def connection_lost(self, exception: Exception | None) -> None:  # noqa: ARG002
-        """Let everybody whose body is with the process decode it without it."""
+        """Do without the process from now on."""
         if not self.lost:
             _logger.error("the decoder ended; it is started again when it is needed")
         self.end()
         if not self.ready.done():
             self.ready.set_exception(ConnectionError("it ended at once"))
-        for waiting in self._waiting:
-            if not waiting.done():
-                waiting.set_result(None)
-        self._waiting.clear()
+        self._give_up()
         self.wait()
 
 
