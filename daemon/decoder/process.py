@@ -48,7 +48,7 @@ class Decoders:
         self._threads = threads
         self._child: Child | None = None
         self._starts_at = 0.0
-        self._starting: asyncio.Task[None] | None = None
+        self._life: asyncio.Task[None] | None = None
         self._closed = False
 
     async def run(self, decode: Callable[[bytes], T], body: bytes) -> T:
@@ -83,21 +83,26 @@ class Decoders:
         if child is not None and not child.lost:
             return child
         now = asyncio.get_running_loop().time()
-        if self._starting is None and now >= self._starts_at and not self._closed:
+        if self._life is None and now >= self._starts_at and not self._closed:
             self._starts_at = now + REST_SECONDS
-            self._starting = asyncio.create_task(self._start())
+            self._life = asyncio.create_task(self._live())
         return None
 
-    async def _start(self) -> None:
+    async def _live(self) -> None:
+        """Keep one process from its start to its end, or to the end of the event loop."""
         try:
             child = await Child.start(self._limits)
-            self._child = child
-            if self._closed:
+            try:
+                await child.ready
+                self._child = child
+                await child.gone
+            finally:
                 child.end()
+                child.disconnect()
         except OSError as error:
             _logger.warning("the decoder could not be started", extra={"error": str(error)})
         finally:
-            self._starting = None
+            self._life = None
 
     @property
     def pid(self) -> int | None:
@@ -122,6 +127,7 @@ class Child(asyncio.Protocol):
         self._process = process
         self._waiting: deque[asyncio.Future[Any]] = deque()
         self.ready = asyncio.get_running_loop().create_future()
+        self.gone = asyncio.get_running_loop().create_future()
         self._received = bytearray()
         self._answers = 0
         self._watch: asyncio.TimerHandle | None = None
@@ -129,10 +135,10 @@ class Child(asyncio.Protocol):
 
     @classmethod
     async def start(cls, limits: Limits) -> Child:
-        """Start a process, and return when it is ready.
+        """Start a process; it says when it is ready.
 
         Raises:
-            OSError: it could not be started, or ended at once.
+            OSError: it could not be started.
 
         """
         ours, theirs = socket.socketpair()
@@ -143,13 +149,7 @@ class Child(asyncio.Protocol):
                 ours.close()
                 raise
         loop = asyncio.get_running_loop()
-        try:
-            _, child = await loop.create_unix_connection(lambda: cls(process), sock=ours)
-            await child.ready
-        except BaseException:
-            process.kill()
-            process.wait()
-            raise
+        _, child = await loop.create_unix_connection(lambda: cls(process), sock=ours)
         return child
 
     @property
@@ -199,6 +199,10 @@ class Child(asyncio.Protocol):
         self.lost = True
         self._process.kill()
 
+    def disconnect(self) -> None:
+        """Close the connection; on the event loop."""
+        self._transport.abort()
+
     def wait(self) -> None:
         """Wait until the process that was ended is gone."""
         self._process.wait()
@@ -242,9 +246,12 @@ class Child(asyncio.Protocol):
         if not self.lost:
             _logger.error("the decoder ended; it is started again when it is needed")
         self.end()
+        self._give_up()
         if not self.ready.done():
             self.ready.set_exception(ConnectionError("it ended at once"))
-        self._give_up()
+        if not self.gone.done():
+            self.gone.set_result(None)
+        # It was killed: this is short.
         self.wait()
 
 
