@@ -14,7 +14,6 @@ import logging
 import os
 import shlex
 import signal
-import sys
 import threading
 from collections.abc import Coroutine
 from dataclasses import dataclass
@@ -48,9 +47,6 @@ from projections.views import Views
 
 STOP_SECONDS: Final = 40.0
 """After which a stop is given up and the process ends; what was acknowledged is on disk anyway."""
-
-SWITCH_SECONDS: Final = 0.0005
-"""How long one thread computes while another wants to; Python's own 5 ms are a commit's time."""
 
 _REPORT_SECONDS: Final = 1.0
 _EXTEND_SECONDS: Final = 5.0
@@ -284,8 +280,6 @@ class Daemon:
         gc.collect()
         gc.freeze()
         gc.set_threshold(100_000, 50, 100)
-        # The writer asks for the interpreter again with each row, the event loop with each request.
-        sys.setswitchinterval(SWITCH_SECONDS)
         self._directory.announce(
             url=listeners.url, socket=str(listeners.path), started=self._clock()
         )
