@@ -28,7 +28,7 @@ from domain.limits import Limits
 
 ON_LOOP_BYTES: Final = 64 * 1024
 """Up to this size a body is decoded on the event loop where there is no decoder for it."""
-BODIES_MAX: Final = 64
+BODIES_MAX: Final = 1_000
 """How many bodies may be with the decoder; beyond, the caller is told to try again."""
 ANSWER_SECONDS: Final = 10.0
 """How long a body may take; then the decoder hangs, and is killed."""
