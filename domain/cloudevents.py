@@ -52,6 +52,13 @@ def from_batch(body: bytes, limits: Limits) -> list[NewEvent]:
     return from_objects(decoded, limits)
 
 
+def from_json_or_batch(body: bytes, limits: Limits) -> list[NewEvent]:
+    """Return the events of JSON that says nothing more of itself: one event, or an array."""
+    if body.lstrip()[:1] == b"[":
+        return from_batch(body, limits)
+    return [from_json(body, limits)]
+
+
 def from_ndjson(body: bytes, limits: Limits) -> list[NewEvent]:
     """Return the events of NDJSON: one structured CloudEvent a line; empty lines are skipped."""
     _check_body(body, limits)

@@ -41,9 +41,7 @@ _NOT_EXTENSIONS: Final = frozenset(
         *("data_base64", "expectedversion", "position", "version", "recordedtime"),
     }
 )
-_PLAIN: Final = frozenset(
-    ("specversion", "id", "source", "type", "subject", "time", "datacontenttype", "data")
-)
+_REQUIRED: Final = len(("specversion", "id", "source", "type", "subject", "data"))
 _TEXT_EXTENSIONS: Final = frozenset(("correlationid", "causationid", "traceparent", "actor"))
 _EXTENSION_NAME: Final = re.compile(r"[a-z0-9]+")
 _DIGITS: Final = re.compile(r"[0-9]{1,19}")
@@ -69,32 +67,31 @@ def _read_plain(obj: object, limits: Limits) -> NewEvent | None:
 
     None says nothing but that it has to be read closely: this takes less than is valid.
     """
-    if type(obj) is not dict or obj.get("specversion") != SPECVERSION:
+    if type(obj) is not dict:
         return None
-    id_, source, subject, name = (
-        obj.get("id"),
-        obj.get("source"),
-        obj.get("subject"),
-        obj.get("type"),
-    )
-    payload, time = obj.get("data"), obj.get("time")
+    get = obj.get
+    id_, source, subject, name = get("id"), get("source"), get("subject"), get("type")
+    payload, time, media_type = get("data"), get("time"), get("datacontenttype")
     if not (type(id_) is type(source) is type(subject) is type(name) is str and id_ and source):
         return None
     entry = find_type(name)
     if entry is None or not entry.client or type(payload) is not dict or not subject:
         return None
-    if obj.get("datacontenttype") not in (None, "application/json"):
+    if get("specversion") != SPECVERSION or media_type not in (None, "application/json"):
         return None
     texts = id_ + source + subject
-    extensions = None
-    for key in obj:
-        if key not in _PLAIN:
-            value = obj[key]
-            if key not in _TEXT_EXTENSIONS or type(value) is not str:
-                return None
-            extensions = extensions or {}
-            extensions[key] = value
-            texts += key + value
+    extensions: dict[str, ExtensionValue] | None = None
+    others = len(obj) - _REQUIRED - (time is not None) - (media_type is not None)
+    if others:
+        extensions = {}
+        for key in _TEXT_EXTENSIONS:
+            value = get(key)
+            if type(value) is str:
+                extensions[key] = value
+                texts += key + value
+        # Whatever else there is has to be read closely.
+        if others != len(extensions):
+            return None
     size = _UTF8_MAX * len(texts)
     if not texts.isprintable() or " " in source or size > limits.subject_bytes:
         return None

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from typing import Any, Final, get_args
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import SchemaValidator
 
 from domain.errors import (
     Fault,
@@ -41,7 +43,19 @@ def raise_faults(faults: Sequence[Fault]) -> None:
 
 def is_valid(model: type[BaseModel], payload: object) -> bool:
     """Return whether a payload fits its model."""
-    return model.__pydantic_validator__.isinstance_python(payload)
+    return _fits(model)(payload)
+
+
+@cache
+def _fits(model: type[BaseModel]) -> Callable[[object], bool]:
+    """Return the check of a model's fields, without the model that nobody wants, where it can be.
+
+    A validator of the whole model, should one have such, stands around or in front of the fields.
+    """
+    schema: Any = model.__pydantic_core_schema__
+    if schema["type"] == "model" and schema["schema"]["type"] == "model-fields":
+        return SchemaValidator(schema["schema"], schema["config"]).isinstance_python
+    return model.__pydantic_validator__.isinstance_python
 
 
 def payload_faults(model: type[BaseModel], payload: object) -> list[Fault]:

@@ -17,8 +17,8 @@ from starlette.types import Receive, Scope
 from daemon.intake.media import parse_media_type
 from domain.errors import QueueFull, TooLarge, Undecodable, UnsupportedMediaType
 
-SMALL_BODY_BYTES: Final = 64 * 1024
-"""Up to this size a body is decoded on the event loop; a larger one in a worker thread."""
+SMALL_BODY_BYTES: Final = 8 * 1024
+"""Up to this size a body is decoded where it is read; a larger one by the decoder, or a thread."""
 
 BUDGET_BATCHES: Final = 8
 """How many bodies of the greatest allowed size may be in hand at once."""

@@ -15,6 +15,7 @@ from daemon.api.signals import Signal
 from daemon.api.sse import CLIENTS_MAX, HEARTBEAT_SECONDS, Clients
 from daemon.api.threads import Threads
 from daemon.api.writing import Appends
+from daemon.decoder.process import Decoders
 from daemon.lifecycle import Clock, system_clock
 from daemon.metrics import Metrics, StateCollector
 from domain.limits import Limits
@@ -56,7 +57,7 @@ class Context:
         )
         self.appends = Appends(self.log, self.metrics)
         self.readers = Threads("read", self.read_threads)
-        self.decoders = Threads("decode", _DECODE_THREADS)
+        self.decoders = Decoders(self.limits, Threads("decode", _DECODE_THREADS))
         self.stream_readers = Threads("stream", _STREAM_THREADS)
         self.bodies = BodyBudget(BUDGET_BATCHES * self.limits.batch_bytes)
         self.clients = Clients(self.stream_clients_max)

@@ -17,7 +17,7 @@ from daemon.api.context import Context
 from daemon.api.writing import append, receipt_document
 from daemon.eventlog.requests import Append, Appended
 from daemon.intake.media import BATCH, LINES, PLAIN, STRUCTURED
-from domain.cloudevents import from_batch, from_binary, from_json, from_ndjson
+from domain.cloudevents import from_batch, from_binary, from_json, from_json_or_batch, from_ndjson
 from domain.errors import ChronicledError, UnsupportedMediaType
 from domain.events import NewEvent
 from domain.limits import Limits
@@ -45,7 +45,7 @@ async def post_events(context: Context, request: Incoming) -> Receipts:
 
 
 async def decoded(context: Context, decode: Callable[[bytes], T], body: bytes) -> T:
-    """Decode a body: a small one at once, a large one on a thread so that others go on."""
+    """Decode a body: a small one at once, a larger one elsewhere so that others go on."""
     if len(body) <= SMALL_BODY_BYTES:
         return decode(body)
     return await context.decoders.run(decode, body)
@@ -80,19 +80,13 @@ def decoder(request: Headers, limits: Limits) -> Decode:
     if b"ce-specversion" in request.headers and (not name or name.endswith(("/json", "+json"))):
         return partial(_binary, _texts(request.headers), limits=limits)
     if name == PLAIN:
-        return partial(_plain, limits=limits)
+        return partial(from_json_or_batch, limits=limits)
     raise UnsupportedMediaType(
         f"The content type {name[:80]!r} is not read here." if name else "There is no content type."
     )
 
 
 def _structured(body: bytes, limits: Limits) -> list[NewEvent]:
-    return [from_json(body, limits)]
-
-
-def _plain(body: bytes, limits: Limits) -> list[NewEvent]:
-    if body.lstrip()[:1] == b"[":
-        return from_batch(body, limits)
     return [from_json(body, limits)]
 
 

@@ -7,20 +7,13 @@ be redacted and the chain still verifies); ``digest`` chains the rows. SHA-256 t
 from __future__ import annotations
 
 from hashlib import sha256
-from typing import Final
 
-KEY_BYTES: Final = 16
-"""Length of an event key: enough that two events of one stream never share one by chance."""
+from domain.prepared import row_tail
 
 
 def genesis(log_id: str) -> bytes:
     """Return the digest before the first event of a log."""
     return sha256(b"chronicled log " + log_id.encode()).digest()
-
-
-def event_key(source: str, event_id: str) -> bytes:
-    """Return the idempotency key of a CloudEvents (source, id) pair."""
-    return sha256(f"{len(source)}:{source}{event_id}".encode()).digest()[:KEY_BYTES]
 
 
 def row_hash(
@@ -37,14 +30,17 @@ def row_hash(
     extensions: str | None,
     payload_hash: bytes,
 ) -> bytes:
-    """Return the hash of one row; every text is preceded by its length, so nothing can shift."""
-    source, event_id, extensions = source or "", event_id or "", extensions or ""
-    text = (
-        f"{position} {version} {class_version} {time} {recordedtime} "
-        f"{len(application)}:{application}{len(stream)}:{stream}{len(type_name)}:{type_name}"
-        f"{len(source)}:{source}{len(event_id)}:{event_id}{len(extensions)}:{extensions}"
+    """Return the hash of one row."""
+    tail = row_tail(
+        application, stream, type_name, source or "", event_id or "", extensions or "", payload_hash
     )
-    return sha256(text.encode() + payload_hash).digest()
+    head = row_head(position, version, class_version, time, f" {recordedtime} ")
+    return sha256(head + tail).digest()
+
+
+def row_head(position: int, version: int, class_version: int, time: int, recorded: str) -> bytes:
+    """Return the numbers that a row's hash covers before `row_tail`."""
+    return f"{position} {version} {class_version} {time}{recorded}".encode()
 
 
 def chained(previous: bytes, row: bytes) -> bytes:

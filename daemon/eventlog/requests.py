@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from domain.events import NewEvent, Receipt, RecordedEvent
+from domain.prepared import Prepared
 
 if TYPE_CHECKING:
     from daemon.eventlog.transaction import Transaction
@@ -55,7 +56,7 @@ class Follow:
 class Append:
     """Append these events, all or none, with the dead letters and offset read beside them."""
 
-    events: Sequence[NewEvent]
+    events: Sequence[NewEvent] | Sequence[Prepared]
     dead_letters: Sequence[DeadLetter] = ()
     follow: Follow | None = None
 

@@ -21,6 +21,14 @@ SELECT s.stream_id,
                               WHERE e.stream_id = s.stream_id), s.floor))
 FROM streams s WHERE s.application = ? AND s.name = ?;
 
+-- name: find_streams
+-- The same for many names of the daemon's own streams: a JSON array.
+SELECT s.name, s.stream_id,
+       max(s.floor, coalesce((SELECT max(e.version) FROM events e
+                              WHERE e.stream_id = s.stream_id), s.floor))
+FROM json_each(?) AS asked CROSS JOIN streams s
+WHERE s.application = '' AND s.name = asked.value;
+
 -- name: find_type
 SELECT type_id FROM types WHERE application = ? AND name = ?;
 

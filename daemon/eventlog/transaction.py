@@ -19,8 +19,8 @@ from daemon.eventlog import chain
 from daemon.eventlog.requests import KEPT_BYTES_MAX, Append, Appended, DeadLetter, Follow
 from daemon.eventlog.statements import SQL
 from domain.errors import Fault, VersionConflict
-from domain.events import NewEvent, Receipt
-from domain.timestamps import is_missing
+from domain.events import Receipt
+from domain.prepared import Prepared, prepare_all
 
 NAMES_MAX: Final = 100_000
 """How many streams, types and sources are remembered, each; others are looked up again."""
@@ -35,6 +35,9 @@ _WRITE_ORDER: Final = (
     "set_offset",
 )
 """What is written beside events."""
+
+_new: Final = tuple.__new__
+"""Makes a receipt in half the time that its own class takes."""
 
 Row = tuple[object, ...]
 
@@ -139,6 +142,7 @@ class Transaction:
         self._keys: dict[tuple[int, bytes], Recorded] = {}
         self._offsets: dict[str, int] = {}
         self._born: set[int] = set()
+        self._absent: set[str] = set()
         self._changes: list[tuple[dict[Any, Any], Hashable, Any]] = []
         self._passing: list[tuple[dict[Any, Any], Hashable]] = []
         self._events: list[Row] = []
@@ -219,7 +223,7 @@ class Transaction:
         mark = self.mark()
         try:
             repeated = request.follow is not None and self._follow(request.follow)
-            receipts = self._append_events(request.events)
+            receipts = self._append_events(prepare_all(request.events))
             letters = () if repeated else request.dead_letters
             for letter in letters:
                 self._dead_letter(letter)
@@ -233,47 +237,47 @@ class Transaction:
         self.careful = True
         return self.append(request)
 
-    def _append_events(self, events: Sequence[NewEvent]) -> list[Receipt]:
+    def _append_events(self, events: Sequence[Prepared]) -> list[Receipt]:
         streams, types, sources = self._known.streams, self._known.types, self._known.sources
-        keys, rows, now = self._keys, self._events, self.now
+        keys, rows, changes, now = self._keys, self._events, self._changes, self.now
         position, digest = self._place
+        recorded = f" {now} "
         receipts = []
-        for index, event in enumerate(events):
-            _, _, source, id_, data, time, attributes, expected, class_version = event
-            place, name = ("", event.stream), event.type
-            stream_id, version = streams.get(place) or self._stream(place)
+        self._find_streams(events)
+        for index, (
+            stream, name, source, id_, data, time, extensions, expected, class_version, key,
+            payload_hash, tail,
+        ) in enumerate(events):  # fmt: skip
+            place = ("", stream)
+            known = streams.get(place) or self._stream(place)
+            stream_id, version = known
             type_id = types.get(("", name)) or self._type("", name)
-            key = chain.event_key(source, id_)
-            payload_hash = sha256(data).digest()
             earlier = keys.get((stream_id, key))
             if earlier is None and self.careful:
                 earlier = self._recorded(stream_id, key)
             if earlier is not None:
                 differs = earlier[2:] != (payload_hash, type_id)
-                receipts.append(Receipt(id_, earlier[0], place[1], earlier[1], True, differs))
+                receipts.append(Receipt(id_, earlier[0], stream, earlier[1], True, differs))
                 continue
             if expected is not None and expected != version:
-                raise _conflict(index, place[1], version, expected)
-            extensions = None
-            if attributes:
-                extensions = orjson.dumps(attributes, option=orjson.OPT_SORT_KEYS).decode()
+                raise _conflict(index, stream, version, expected)
             version += 1
             position += 1
-            if time is None or is_missing(time):
+            if time is None:
                 time = now
-            digest = chain.chained(digest, chain.row_hash(
-                position, "", place[1], version, name, class_version, time, now, source, id_,
-                extensions, payload_hash,
-            ))  # fmt: skip
+            head = chain.row_head(position, version, class_version, time, recorded)
+            digest = sha256(digest + sha256(head + tail).digest()).digest()
             rows.append((
                 position, stream_id, version, type_id, class_version, time, now,
                 sources.get(source) or self._source(source), id_, key, extensions, data,
                 payload_hash, digest,
             ))  # fmt: skip
-            self._set(streams, place, (stream_id, version))
+            changes.append((streams, place, known))
+            streams[place] = (stream_id, version)
             keys[stream_id, key] = (position, version, payload_hash, type_id)
-            receipts.append(Receipt(id_, position, place[1], version))
+            receipts.append(_new(Receipt, (id_, position, stream, version, False, False)))
         self._place = (position, digest)
+        self._absent.clear()
         return receipts
 
     # -- the events of `eventsourcing` applications -----------------------------------------------
@@ -306,11 +310,25 @@ class Transaction:
 
     # -- numbers of names, and keys ---------------------------------------------------------------
 
+    def _find_streams(self, events: Sequence[Prepared]) -> None:
+        """Look up all streams that are not remembered at once; most of them are new."""
+        streams = self._known.streams
+        unknown = {event[0] for event in events if ("", event[0]) not in streams}
+        if len(unknown) > 1:
+            names = orjson.dumps(list(unknown)).decode()
+            for name, *found in self.connection.execute(SQL["find_streams"], (names,)):
+                self._learn(streams, ("", name), name, tuple(found))
+                unknown.remove(name)
+            self._absent = unknown
+
     def _stream(self, place: tuple[str, str]) -> Stream:
         """Return a stream that is not remembered."""
-        found: Stream | None = self.connection.execute(SQL["find_stream"], place).fetchone()
+        found: Stream | None = None
+        if place[0] or place[1] not in self._absent:
+            found = self.connection.execute(SQL["find_stream"], place).fetchone()
         if found is None:
-            self._given = self._given._replace(stream_id=self._given.stream_id + 1)
+            stream_id, type_id, source_id = self._given
+            self._given = Given(stream_id + 1, type_id, source_id)
             found = (self._given.stream_id, 0)
             self._born.add(found[0])
             self._others.append(("insert_stream", (found[0], *place)))

@@ -11,6 +11,7 @@ import apsw
 from daemon.eventlog import chain
 from daemon.eventlog.requests import Finding
 from daemon.eventlog.statements import SQL
+from domain.prepared import event_key
 
 FINDINGS_MAX: Final = 100
 """How many findings one verification reports; a broken chain breaks everything after it."""
@@ -83,7 +84,7 @@ def _verify_row(row: Any, before: int, digest: bytes, recorded: int) -> list[Fin
     if recordedtime < recorded:
         findings.append(Finding("time", "recordedtime goes backwards", position))
     keyed = source is not None or event_id is not None
-    if key != (chain.event_key(source or "", event_id or "") if keyed else None):
+    if key != (event_key(source or "", event_id or "") if keyed else None):
         findings.append(Finding("key", "the key is not that of (source, id)", position))
     return findings
 

@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
 import apsw
 
@@ -31,10 +31,11 @@ from daemon.eventlog.statements import SQL
 from daemon.eventlog.transaction import Known, Transaction
 from domain.errors import ChronicledError, NotReady, QueueFull, StorageFailed, VersionConflict
 from domain.events import NewEvent
+from domain.prepared import Prepared
 
 PROBE_SECONDS: Final = 1.0
 """How often a log whose disk failed is tried again while nobody writes."""
-CHECKPOINT_PAGES: Final = 1000
+CHECKPOINT_PAGES: Final = 4000
 """How long the write-ahead log may be before it is checkpointed (pages)."""
 CHECKPOINT_WAIT_MS: Final = 200
 """How long a checkpoint that empties the write-ahead log waits for readers (milliseconds)."""
@@ -67,16 +68,26 @@ def _weight(request: Request) -> tuple[int, int]:
     """Return the events and bytes a request holds in the queue."""
     if isinstance(request, Work):
         return request.events, request.size + _OVERHEAD_BYTES
-    size = sum(_event_bytes(event) for event in request.events)
-    size += sum(len(letter.raw) + _OVERHEAD_BYTES for letter in request.dead_letters)
+    size = _events_bytes(request.events)
+    size += sum([len(letter.raw) + _OVERHEAD_BYTES for letter in request.dead_letters])
     return max(len(request.events) + len(request.dead_letters), 1), size
+
+
+def _events_bytes(events: Sequence[NewEvent] | Sequence[Prepared]) -> int:
+    size = len(events) * _OVERHEAD_BYTES
+    if events and isinstance(events[0], NewEvent):
+        return size + sum([_event_bytes(event) for event in cast("Sequence[NewEvent]", events)])
+    # Payload, and all the texts.
+    return size + sum(
+        [len(event[4]) + len(event[-1]) for event in cast("Sequence[Prepared]", events)]
+    )
 
 
 def _event_bytes(event: NewEvent) -> int:
     size = len(event.data) + len(event.subject) + len(event.source) + len(event.id)
     if event.extensions:
         size += sum(len(str(value)) for value in event.extensions.values())
-    return size + _OVERHEAD_BYTES
+    return size
 
 
 class Writer:

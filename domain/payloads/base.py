@@ -12,8 +12,8 @@ from domain.timestamps import parse_timestamp
 INTEGER_MAX: Final = 2**63 - 1
 """The greatest integer that SQLite, and so the log, holds."""
 
-_LEVELS_AROUND: Final = 8
-"""How many levels of JSON may be around a payload, or a part of it, in an answer."""
+_SHALLOW_BYTES: Final = 2 * 200
+"""Of 254 levels that can be written, an answer may put eight around a payload or a part of it."""
 
 
 def example(**fields: Any) -> ConfigDict:
@@ -31,7 +31,11 @@ def encode_payload(payload: object) -> bytes:
         TypeError: it cannot be written as JSON.
 
     """
-    return orjson.dumps([[[[[[[[payload]]]]]]]])[_LEVELS_AROUND:-_LEVELS_AROUND]
+    data = orjson.dumps(payload)
+    # So short a text cannot be nested too deeply: each level takes two characters.
+    if len(data) > _SHALLOW_BYTES:
+        orjson.dumps([[[[[[[[payload]]]]]]]])
+    return data
 
 
 def _check_timestamp(text: str) -> str:

@@ -311,9 +311,9 @@ def test_an_undone_request_leaves_no_names(log) -> None:
 def test_the_write_ahead_log_is_moved_into_the_database_on_the_way(log, path) -> None:
     """Without readers it stays short, however much is written, and nobody has to close for that."""
     for number in range(600):
-        one(log, [large(number, 20_000)])
-    assert path.with_name("log.db-wal").stat().st_size < 5_000_000
-    assert path.stat().st_size > 8_000_000
+        one(log, [large(number, 60_000)])
+    assert path.with_name("log.db-wal").stat().st_size < 18_000_000
+    assert path.stat().st_size > 16_000_000
 
 
 def test_the_write_ahead_log_is_emptied_at_its_cap(opened, path) -> None:
