@@ -12,6 +12,7 @@ from typing import Any, Final, cast
 
 import apsw
 
+from daemon.eventlog.checkpointer import Checkpointer
 from daemon.eventlog.connection import (
     ReadPool,
     close,
@@ -53,12 +54,17 @@ class EventLog:
     a simulation drives ``log.writer.step`` itself instead.
     """
 
-    def __init__(self, path: str, writer: Writer, pool: ReadPool, clock: Clock) -> None:
+    def __init__(
+        self, path: str, writer: Writer, pool: ReadPool, clock: Clock, vfs: str | None
+    ) -> None:
         self.path = path
         self.writer = writer
         self._pool = pool
         self._reader = Reader(pool)
         self._thread = ServiceThread(writer, clock)
+        self._checkpoints: ServiceThread | None = None
+        self._vfs = vfs
+        self._clock = clock
         self._closed = False
         with pool.connection() as db:
             self.log_id: str = db.execute("SELECT value FROM log_meta WHERE key = 'log_id'").get
@@ -91,7 +97,7 @@ class EventLog:
         try:
             log_id = _introduce(connection, clock())
             writer = Writer(connection, log_id, wal_path, bounds or WriterBounds(), clock)
-            return cls(name, writer, pool, clock)
+            return cls(name, writer, pool, clock, vfs)
         except BaseException as error:
             pool.close()
             close(connection)
@@ -102,7 +108,11 @@ class EventLog:
     # -- life ---------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Run the writer on its thread."""
+        """Run the writer on its thread, and beside it what copies the write-ahead log of a file."""
+        if not is_memory(self.path):
+            checkpointer = self.writer.checkpointer = Checkpointer(self.path, self._vfs)
+            self._checkpoints = ServiceThread(checkpointer, self._clock)
+            self._checkpoints.start()
         self._thread.start()
 
     def close(self) -> None:
@@ -120,6 +130,9 @@ class EventLog:
         self._closed = True
         self._thread.stop()
         self.writer.drain()
+        if self._checkpoints is not None and self.writer.checkpointer is not None:
+            self._checkpoints.stop()
+            self.writer.checkpointer.close()
         self._pool.close()
         self.writer.close()
         self.writer.announce()

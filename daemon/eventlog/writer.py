@@ -18,6 +18,7 @@ from typing import Final, cast
 
 import apsw
 
+from daemon.eventlog.checkpointer import Checkpointer
 from daemon.eventlog.connection import BUSY_TIMEOUT_MS, close, translate
 from daemon.eventlog.requests import (
     Done,
@@ -115,6 +116,8 @@ class Writer:
         self._careful_groups = 0
         self._wal_pages = 0
         self._checkpoint_pages = CHECKPOINT_PAGES
+        self.checkpointer: Checkpointer | None = None
+        """Who copies the write-ahead log beside the writer, where somebody does."""
         self._queue: deque[_Waiting] = deque()
         self._queued = (0, 0)
         # Reentrant: the garbage collector may end a subscription on a thread that is in here.
@@ -389,17 +392,31 @@ class Writer:
     def _checkpoint_if_due(self) -> None:
         """Move the write-ahead log into the database, after the callers were answered.
 
+        Where there is a checkpointer it copies first, and the writer only what came meanwhile.
         Beyond its cap the write-ahead log is emptied, for which readers have to be waited for. What
         fails is tried again when the write-ahead log has doubled: neither a reader who reads on
         and on nor a bad disk may make every commit wait.
         """
-        if self._wal_pages < self._checkpoint_pages:
+        if self._is_being_copied() or self._wal_pages < self._checkpoint_pages:
             return
         over = self._wal_pages * _PAGE_BYTES >= self.bounds.wal_bytes
         done = self._checkpoint(
             apsw.SQLITE_CHECKPOINT_TRUNCATE if over else apsw.SQLITE_CHECKPOINT_PASSIVE
         )
         self._checkpoint_pages = CHECKPOINT_PAGES if done else self._wal_pages * 2
+
+    def _is_being_copied(self) -> bool:
+        """Whether the checkpointer copies the write-ahead log, and has not fallen far behind."""
+        checkpointer = self.checkpointer
+        if checkpointer is None:
+            return False
+        due = self._wal_pages >= self._checkpoint_pages
+        if checkpointer.copied or self._wal_pages >= self._checkpoint_pages * 2:
+            # What is still due is little; or nothing is, and SQLite began anew by itself.
+            checkpointer.rest()
+        elif due and not checkpointer.asked:
+            checkpointer.ask()
+        return checkpointer.asked
 
     def _checkpoint(self, mode: int) -> bool:
         if self._wal_path is None:
