@@ -88,7 +88,7 @@ class Direct:
         except ChronicledError:
             return False
         try:
-            request = Append(plan.decode(body))
+            request = Append(plan.decode(body), size=size)
         except Exception:  # noqa: BLE001  the ordinary way meets it again, and deals with it
             context.bodies.give_back(size)
             return False

@@ -29,15 +29,16 @@ CLOUDEVENTS: Final = "cloudevents"
 """What the format of events is called that are no producer's own messages."""
 
 
-async def post_events(context: Context, request: Incoming) -> Receipts:
+async def post_events(context: Context, incoming: Incoming) -> Receipts:
     """Append CloudEvents: one, a batch, NDJSON, or one in binary mode."""
     started = perf_counter()
     try:
-        decode = decoder(request, context.limits)
+        decode = decoder(incoming, context.limits)
         with context.bodies.hold() as share:
-            body = await read_body(request, context.limits.batch_bytes, share)
+            body = await read_body(incoming, context.limits.batch_bytes, share)
             events = await decoded(context, decode, body)
-            appended = await append(context, Append(events), started=started, kind=CLOUDEVENTS)
+            request = Append(events, size=len(body))
+            appended = await append(context, request, started=started, kind=CLOUDEVENTS)
     except ChronicledError as error:
         context.metrics.rejected(error)
         raise

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from domain.events import NewEvent, Receipt, RecordedEvent
 from domain.prepared import Prepared
@@ -54,11 +54,15 @@ class Follow:
 
 @dataclass(frozen=True, slots=True)
 class Append:
-    """Append these events, all or none, with the dead letters and offset read beside them."""
+    """Append these events, all or none, with the dead letters and offset read beside them.
+
+    ``size`` is how many bytes the events came in, where that is known.
+    """
 
     events: Sequence[NewEvent] | Sequence[Prepared]
     dead_letters: Sequence[DeadLetter] = ()
     follow: Follow | None = None
+    size: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +81,7 @@ class Work:
 Request = Append | Work
 
 
-@dataclass(frozen=True, slots=True)
-class Appended:
+class Appended(NamedTuple):
     """The answer to an `Append`, given after the commit; ``head`` is the newest position."""
 
     receipts: list[Receipt]

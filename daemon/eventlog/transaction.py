@@ -36,6 +36,9 @@ _WRITE_ORDER: Final = (
 )
 """What is written beside events."""
 
+_EXPECTED: Final = 7
+"""Where a prepared event says which version it expects."""
+
 _new: Final = tuple.__new__
 """Makes a receipt in half the time that its own class takes."""
 
@@ -236,6 +239,31 @@ class Transaction:
         # It is a conflict only if neither this event nor one before it in its stream is a repeat.
         self.careful = True
         return self.append(request)
+
+    def append_together(self, requests: Sequence[Append]) -> list[Appended] | None:
+        """Append the events of requests that cannot fail alone; None where one of them could.
+
+        That is: no event expects a version, and there is nothing beside the events.
+        """
+        parts = [prepare_all(request.events) for request in requests]
+        events = [event for part in parts for event in part]
+        for request in requests:
+            if request.follow is not None or request.dead_letters:
+                return None
+        for event in events:
+            if event[_EXPECTED] is not None:
+                return None
+        head, at = self.position, 0
+        receipts = self._append_events(events)
+        outcomes = []
+        for part in parts:
+            own = receipts[at : at + len(part)]
+            at += len(part)
+            for receipt in own:
+                if not receipt.duplicate:
+                    head = receipt.position
+            outcomes.append(Appended(own, head))
+        return outcomes
 
     def _append_events(self, events: Sequence[Prepared]) -> list[Receipt]:
         streams, types, sources = self._known.streams, self._known.types, self._known.sources

@@ -21,6 +21,7 @@ import apsw
 from daemon.eventlog.checkpointer import Checkpointer
 from daemon.eventlog.connection import BUSY_TIMEOUT_MS, close, translate
 from daemon.eventlog.requests import (
+    Append,
     Done,
     LogHealth,
     Outcome,
@@ -69,19 +70,19 @@ def _weight(request: Request) -> tuple[int, int]:
     """Return the events and bytes a request holds in the queue."""
     if isinstance(request, Work):
         return request.events, request.size + _OVERHEAD_BYTES
-    size = _events_bytes(request.events)
+    size = request.size
+    if size is None:
+        size = _events_bytes(request.events)
+    size += len(request.events) * _OVERHEAD_BYTES
     size += sum([len(letter.raw) + _OVERHEAD_BYTES for letter in request.dead_letters])
     return max(len(request.events) + len(request.dead_letters), 1), size
 
 
 def _events_bytes(events: Sequence[NewEvent] | Sequence[Prepared]) -> int:
-    size = len(events) * _OVERHEAD_BYTES
     if events and isinstance(events[0], NewEvent):
-        return size + sum([_event_bytes(event) for event in cast("Sequence[NewEvent]", events)])
+        return sum([_event_bytes(event) for event in cast("Sequence[NewEvent]", events)])
     # Payload, and all the texts.
-    return size + sum(
-        [len(event[4]) + len(event[-1]) for event in cast("Sequence[Prepared]", events)]
-    )
+    return sum([len(event[4]) + len(event[-1]) for event in cast("Sequence[Prepared]", events)])
 
 
 def _event_bytes(event: NewEvent) -> int:
@@ -280,7 +281,7 @@ class Writer:
             self._connection.execute("BEGIN IMMEDIATE")
             self._reread_if_changed()
             transaction = Transaction(self._connection, self._known, now, careful=careful)
-            outcomes = [self._one(transaction, request) for request in requests]
+            outcomes = self._outcomes(transaction, requests)
             transaction.flush()
             self._connection.execute("COMMIT")
         except Exception as error:  # noqa: BLE001  whatever it was, its callers must hear of it
@@ -302,6 +303,15 @@ class Writer:
             # A commit that wrote nothing says nothing about the disk.
             self._set_health(now, None)
         return outcomes
+
+    def _outcomes(self, transaction: Transaction, requests: Sequence[Request]) -> list[Outcome]:
+        """Do the requests: all at once where that makes no difference, which is much cheaper."""
+        appends = [request for request in requests if isinstance(request, Append)]
+        if len(appends) == len(requests):
+            together = transaction.append_together(appends)
+            if together is not None:
+                return list(together)
+        return [self._one(transaction, request) for request in requests]
 
     def _one(self, transaction: Transaction, request: Request) -> Outcome:
         if isinstance(request, Work):

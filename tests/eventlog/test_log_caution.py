@@ -11,7 +11,7 @@ from log_driving import Clock, drive, event, events, one, sql
 
 from daemon.eventlog import writer as writers
 from daemon.eventlog.log import EventLog
-from daemon.eventlog.requests import Append, Done, Work
+from daemon.eventlog.requests import Append, DeadLetter, Done, Work
 from domain.errors import VersionConflict
 
 new_events = st.builds(
@@ -106,3 +106,29 @@ def test_the_writer_expects_more_repeats_after_one_and_then_no_more(log, monkeyp
         one(log, [event(number)])
         expecting.append(log.writer._careful_groups)
     assert expecting == [2, 1, 2, 1, 0, 0]
+
+
+@given(
+    requests=st.lists(
+        st.lists(st.tuples(st.integers(1, 12), st.sampled_from(["a", "b"])), max_size=4),
+        min_size=1,
+        max_size=6,
+    ),
+    careful=st.integers(0, 1),
+)
+@settings(max_examples=100, deadline=None)
+def test_requests_done_together_are_answered_as_if_alone(requests, careful) -> None:
+    """Repeats within and across requests, and empty ones: the same receipts, heads and rows."""
+    outcomes, rows = [], []
+    for beside in ([], [DeadLetter("f", b"x", "r", "d", "o")]):
+        log = EventLog.open(":memory:", clock=Clock())
+        one(log, [event(1, "a"), event(2, "b")])
+        log.writer._careful_groups = careful
+        # Where one has something beside its events, each of the group is done by itself.
+        group = [Append([event(n, subject) for n, subject in each]) for each in requests]
+        outcomes.append(drive(log, *group, Append([], beside))[: len(group)])
+        rows.append(log.read(0, 100))
+        assert log.verify() == []
+        log.close()
+    assert outcomes[0] == outcomes[1]
+    assert rows[0] == rows[1]
