@@ -28,26 +28,6 @@ CREATE UNIQUE INDEX ${g}job_history_progress
     ON ${g}job_history (job, attempt, ifnull(stage, ''), ifnull(percent, -1))
     WHERE type = 'job.progressed';
 
--- What of each job the next entry depends on. `clock` is JSON.
-CREATE TABLE ${g}job_courses (
-    job         INTEGER PRIMARY KEY,
-    status      TEXT NOT NULL,
-    status_time INTEGER,
-    attempt     INTEGER NOT NULL,
-    stage       TEXT,
-    clock       TEXT NOT NULL
-) STRICT;
-
--- name: load_course
-SELECT status, status_time, attempt, stage, clock FROM ${g}job_courses WHERE job = ?;
-
--- name: write_course
-INSERT INTO ${g}job_courses (status, status_time, attempt, stage, clock, job)
-VALUES (?, ?, ?, ?, ?, ?)
-ON CONFLICT (job) DO UPDATE SET
-    status = excluded.status, status_time = excluded.status_time, attempt = excluded.attempt,
-    stage = excluded.stage, clock = excluded.clock;
-
 -- name: insert_entry
 -- A conflict is a percent of progress that is there already.
 INSERT INTO ${g}job_history (

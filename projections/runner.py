@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +24,8 @@ from domain.errors import ChronicledError, NotFound
 from domain.events import RecordedEvent
 from domain.suggest import did_you_mean
 from projections import store as storage
+from projections.job_states import JobStates
+from projections.jobs import JobsFold
 from projections.progress import Projector
 from projections.registry import PROJECTIONS
 from projections.seam import Batch, Feed, Fold, Projection, ProjectionStatus
@@ -85,6 +87,7 @@ class ProjectionRunner(Projector):
         self._synchronous = synchronous
         self._store: Store | None = None
         self._members: list[_Member] = []
+        self._states: dict[int, JobStates] = {}
         self._distrusted = False
         self._requested: set[str] = set()
         self._head = 0
@@ -186,7 +189,7 @@ class ProjectionRunner(Projector):
         if self._store is not None:
             with suppress(apsw.Error):
                 self._store.close()
-        self._store, self._members = None, []
+        self._store, self._members, self._states = None, [], {}
 
     def _put_aside(self, why: str) -> None:
         _logger.error("%s is moved away and built afresh: %s", self._path, why)
@@ -247,6 +250,7 @@ class ProjectionRunner(Projector):
         for member in self._members:
             if member.active:
                 lanes.setdefault(member.generation.position, []).append(member)
+        self._states = {after: self._states[after] for after in lanes if after in self._states}
         worked = False
         following: int | None = None
         head = self._feed.head()
@@ -305,8 +309,8 @@ class ProjectionRunner(Projector):
     def _apply(
         self, store: Store, lane: list[_Member], page: Sequence[RecordedEvent], reached: int
     ) -> None:
-        entities = store.entities.number(page)
-        whole = Batch(page, entities)
+        states = self._states_of(lane)
+        whole = Batch(page, store.entities.number(page), states)
         for member in lane:
             batch = whole.of(self._projections[member.generation.name].types)
             failure = self._fold(store, member, batch)
@@ -320,7 +324,25 @@ class ProjectionRunner(Projector):
                 failed_position=failure and failure[0],
             )
             store.advance(member.generation)
-        whole.parts.clear()
+        if whole.jobs_are_known:
+            self._states[reached] = states
+        whole.close()
+
+    def _states_of(self, lane: list[_Member]) -> JobStates:
+        """Return the jobs as of the position of a lane."""
+        states = self._states.pop(lane[0].generation.position, None)
+        if states is None:
+            states = JobStates(self._read_before)
+        folds = [member.fold for member in lane if isinstance(member.fold, JobsFold)]
+        states.rows = folds[0].load if folds else None
+        return states
+
+    def _read_before(self, stream: str, position: int) -> Iterator[RecordedEvent]:
+        """Yield the events of a stream before a position."""
+        version = 0
+        while events := self._feed.read_stream(stream, after_version=version, upto=position - 1):
+            yield from events
+            version = events[-1].version
 
     def _fold(self, store: Store, member: _Member, batch: Batch) -> tuple[int, str] | None:
         """Apply a batch up to the event that fails, if one does: its position, and the error."""
@@ -339,7 +361,10 @@ class ProjectionRunner(Projector):
                 _logger.exception("%s failed at event %d", member.generation.name, position)
                 return position, f"{type(error).__name__}: {error}"
             for half in (events[: len(events) // 2], events[len(events) // 2 :]):
-                failure = self._fold(store, member, Batch(half, batch.entities))
+                # The jobs before this half are known to the log alone.
+                part = Batch(half, batch.entities, JobStates(self._read_before))
+                failure = self._fold(store, member, part)
+                part.close()
                 if failure is not None:
                     return failure
         return None

@@ -372,10 +372,7 @@ class Entities:
         """Return the numbers of these events' streams, writing those that are new."""
         found: dict[str, int] = {}
         new: list[tuple[int, str]] = []
-        for event in events:
-            stream = event.stream
-            if stream in found:
-                continue
+        for stream, event in {event.stream: event for event in reversed(events)}.items():
             number = self._known.get(stream)
             # Version 1 is the first event by definition, which saves looking for an earlier one.
             if number is None and event.version != 1:
@@ -384,6 +381,7 @@ class Entities:
                 number = event.position
                 new.append((number, stream))
             found[stream] = number
+        new.sort()
         self._db.executemany(_SQL["insert_entity"], new)
         self._remember(found)
         return found
