@@ -208,10 +208,8 @@ def advance_job(state: JobState | None, event: RecordedEvent) -> JobState:
         state.updated = time
     if time < state.submitted and not state.submitted_known:
         state.submitted = time
+    said: Mapping[str, Any] = payload
     rank = _RANK_OF.get(type_)
-    if rank is None:
-        _note(state, type_, time, payload, extensions)
-        return state
     status = STATUS_OF.get(type_)
     if status is not None:
         if rank == 0:
@@ -219,10 +217,35 @@ def advance_job(state: JobState | None, event: RecordedEvent) -> JobState:
             state.submitted_known = True
         elif rank == _RUNNING and (state.started is None or time > state.started):
             state.started = time
-        if not is_passed(state.status, state.status_time, status, time):
+        then = state.status_time
+        if then is None or time > then or not is_passed(state.status, then, status, time):
             state.status = status
             state.status_time = time
-    _describe(state, time, rank, payload, extensions)
+    elif rank is None:
+        # Of what is noted about a job only a retry describes the job itself.
+        rank = 0
+        said = payload if type_ == "job.retried" else {}
+        _note(state, type_, time, payload)
+    # Take over the fields that the event sets and no greater event has set.
+    clock = state.clock
+    newer = newer_fields(clock, time, rank) if clock and clock[-1][0] >= time else 0
+    fields = 0
+    for name, value in said.items():
+        target = _TARGETS.get(name)
+        if target is not None and value is not None and not target[1] & newer:
+            setattr(state, target[0], value)
+            fields |= target[1]
+    if extensions:
+        correlation = extensions.get("correlationid")
+        if correlation is not None and not newer & _CORRELATION:
+            state.correlation = str(correlation)
+            fields |= _CORRELATION
+    if fields:
+        claim(clock, time, rank, fields)
+    if "attempt" in said:
+        attempt = said["attempt"]
+        if attempt is not None and attempt > state.attempts:
+            state.attempts = attempt
     return state
 
 
@@ -239,45 +262,8 @@ course_of: Final[Callable[[JobState], Course]] = attrgetter(
 """The course of a job."""
 
 
-def _describe(
-    state: JobState,
-    time: int,
-    rank: int,
-    payload: Mapping[str, Any],
-    extensions: Mapping[str, ExtensionValue],
-) -> None:
-    """Take over the fields that the event sets and no greater event has set."""
-    clock = state.clock
-    newer = newer_fields(clock, time, rank) if clock and clock[-1][0] >= time else 0
-    fields = 0
-    for name, value in payload.items():
-        if value is not None and name in _TARGETS:
-            field_name, bit = _TARGETS[name]
-            if not bit & newer:
-                setattr(state, field_name, value)
-                fields |= bit
-    if extensions:
-        correlation = extensions.get("correlationid")
-        if correlation is not None and not newer & _CORRELATION:
-            state.correlation = str(correlation)
-            fields |= _CORRELATION
-    if fields:
-        claim(clock, time, rank, fields)
-    if "attempt" in payload:
-        attempt = payload["attempt"]
-        if attempt is not None and attempt > state.attempts:
-            state.attempts = attempt
-
-
-def _note(
-    state: JobState,
-    type_: str,
-    time: int,
-    payload: Mapping[str, Any],
-    extensions: Mapping[str, ExtensionValue],
-) -> None:
+def _note(state: JobState, type_: str, time: int, payload: Mapping[str, Any]) -> None:
     """Apply an event that says something about the job without describing its work."""
-    _describe(state, time, 0, payload if type_ == "job.retried" else {}, extensions)
     if type_ == "job.linked":
         _link(state.links, [payload["to"], payload.get("role")])
     elif type_ == "job.archived":

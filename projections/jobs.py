@@ -58,24 +58,25 @@ class JobsFold:
 
     def apply(self, batch: Batch) -> None:
         """Write what changed of each job."""
-        courses, statuses, filters, inserts, documents = [], [], [], [], []
+        inserts, moves, courses, filters, documents = [], [], [], [], []
         for job, before, state, set_documents, _, _ in batch.jobs:
             row = _course_row(state, job)
             now = _filters(state)
             if before is None:
-                inserts.append((*row, state.status, *now, state.id))
+                inserts.append((state.status, *row, *now, state.id))
             else:
-                courses.append(row)
-                if state.status is not before.status:
-                    statuses.append((state.status, job))
+                if state.status is before.status:
+                    courses.append(row)
+                else:
+                    moves.append((state.status, *row))
                 if now != before[:8]:
                     filters.append((*now, job))
             if set_documents is not None:
                 documents.append((job, *map(_json, set_documents)))
-        self._write(inserts, courses, statuses, filters, documents)
+        self._write(inserts, moves, courses, filters, documents)
 
     def _write(self, *rows: list[tuple[Any, ...]]) -> None:
-        names = ("insert_job", "update_job", "update_status", "update_filters", "write_documents")
+        names = ("insert_job", "move_job", "update_job", "update_filters", "write_documents")
         for name, some in zip(names, rows, strict=True):
             if some:
                 self._db.executemany(self._sql[name], some)

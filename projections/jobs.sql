@@ -76,15 +76,15 @@ LEFT JOIN ${g}job_documents USING (job);
 
 -- name: insert_job
 INSERT INTO ${g}jobs (
-    updated, last_position, events, status_time, submitted_known, started, priority, phase,
+    status, updated, last_position, events, status_time, submitted_known, started, priority, phase,
     native_status, stage, progress, attempt, attempts, worker, message, warning, next, pinned,
-    pinned_time, archived_time, links, clock, job, status,
+    pinned_time, archived_time, links, clock, job,
     submitted, kind, name, owner, queue, workflow, parent, correlation, id)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?,
         ?, ?);
 
 -- name: update_job
--- Leaves out the columns of the other two, and so their indexes.
+-- Leaves out the status and the columns of the filters, and so their indexes.
 UPDATE ${g}jobs SET
     updated = ?, last_position = ?, events = ?, status_time = ?, submitted_known = ?, started = ?,
     priority = ?, phase = ?, native_status = ?, stage = ?, progress = ?, attempt = ?,
@@ -92,8 +92,14 @@ UPDATE ${g}jobs SET
     archived_time = ?, links = ?, clock = ?
 WHERE job = ?;
 
--- name: update_status
-UPDATE ${g}jobs SET status = ? WHERE job = ?;
+-- name: move_job
+UPDATE ${g}jobs SET
+    status = ?,
+    updated = ?, last_position = ?, events = ?, status_time = ?, submitted_known = ?, started = ?,
+    priority = ?, phase = ?, native_status = ?, stage = ?, progress = ?, attempt = ?,
+    attempts = ?, worker = ?, message = ?, warning = ?, next = ?, pinned = ?, pinned_time = ?,
+    archived_time = ?, links = ?, clock = ?
+WHERE job = ?;
 
 -- name: update_filters
 UPDATE ${g}jobs SET

@@ -43,7 +43,7 @@ class Feed(Protocol):
     def read_stream(
         self, stream: str, *, after_version: int = 0, upto: int | None = None, limit: int = 1000
     ) -> Sequence[RecordedEvent]:
-        """Return events of one stream after a version, up to and with a position; none = no more."""
+        """Return events of one stream after a version, up to a position; none = no more."""
         ...
 
     def digest_at(self, position: int) -> bytes | None:

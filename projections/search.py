@@ -7,6 +7,7 @@ else waits for it: it is a projection of its own.
 from __future__ import annotations
 
 import unicodedata
+from operator import attrgetter
 from typing import Final
 
 import apsw
@@ -53,8 +54,13 @@ class SearchFold:
         """Write the words of each job where they changed."""
         new, changed, gone = [], [], []
         for job, before, state, _, _, _ in batch.jobs:
+            if before is None:
+                shown = _WORDLESS
+            elif _of_words(state) == _of_words(before):
+                continue
+            else:
+                shown = _words(before)
             now = _words(state)
-            shown = _WORDLESS if before is None else _words(before)
             if now == shown:
                 continue
             if shown == _WORDLESS:
@@ -70,6 +76,7 @@ class SearchFold:
 
 
 _WORDLESS: Final[Words] = (None, None, None)
+_of_words = attrgetter("name", "message", "error", "status")
 
 
 def _words(job: JobState | Before) -> Words:

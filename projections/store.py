@@ -131,7 +131,7 @@ def _open(path: Path, feed: Feed, synchronous: str) -> Store:
             _check(connection, feed)
         connection.pragma("synchronous", synchronous)
         connection.pragma("secure_delete", 1)
-        connection.pragma("wal_autocheckpoint", 2000)
+        connection.pragma("wal_autocheckpoint", 16000)
         connection.pragma("journal_size_limit", 64 * 1024 * 1024)
         connection.pragma("cache_size", -64 * 1024)
     except BaseException:
