@@ -10,7 +10,7 @@ from operator import attrgetter
 from typing import Any, Final, TypeAlias
 
 from domain.clock import Clock, claim, copy_of, newer_fields
-from domain.events import ExtensionValue, RecordedEvent
+from domain.events import RecordedEvent
 from domain.timestamps import MICROSECONDS, SKEW_LIMIT, format_optional, format_timestamp
 
 

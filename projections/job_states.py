@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from operator import attrgetter
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import apsw
 
@@ -43,7 +43,7 @@ Rows = Callable[[list[int]], list[JobState]]
 """Loads jobs from rows that are at the position of the states."""
 Log = Callable[[str, int], Iterable[RecordedEvent]]
 """Reads the events of a stream before a position, oldest first."""
-Documents = tuple[Any, Any, Any, Any]
+Documents: TypeAlias = tuple[Any, Any, Any, Any]
 """params, input, result and error, as far as a batch sets them."""
 
 
@@ -68,20 +68,16 @@ class Before(NamedTuple):
 _before = attrgetter(*Before._fields)
 
 
-class FoldedJob(NamedTuple):
-    """A job of a batch: its events, and how it stands before and after them.
+FoldedJob: TypeAlias = tuple[
+    int, Before | None, JobState, Documents | None, list[RecordedEvent], list[Course | None]
+]
+"""A job of a batch: its number, how it stood before and how it stands after the batch (the state;
+before is None for a new job), its documents, its events, and an entry an event: the course of the
+job before it.
 
-    ``before`` is None for a new job. ``courses`` has an entry an event: the course of the job
-    before it. Of the state's large fields only the words of the error are kept; what the batch
-    sets of them is in ``documents``.
-    """
-
-    job: int
-    before: Before | None
-    state: JobState
-    documents: Documents | None
-    events: list[RecordedEvent]
-    courses: list[Course | None]
+Of the state's large fields only the words of the error are kept; what the batch sets of them is in
+the documents.
+"""
 
 
 class JobStates:
@@ -107,7 +103,7 @@ class JobStates:
     def _fold(self, by_job: Mapping[int, list[RecordedEvent]], size: int) -> list[FoldedJob]:
         known = self._known
         self._load(by_job)
-        folded = []
+        folded: list[FoldedJob] = []
         for job, events in by_job.items():
             before = None
             courses: list[Course | None] = []
@@ -123,7 +119,7 @@ class JobStates:
                 courses.append(course_of(state))
                 advance_job(state, event)
             documents = _taken_documents(state, None if before is None else before.error)
-            folded.append(FoldedJob(job, before, state, documents, events, courses))
+            folded.append((job, before, state, documents, events, courses))
         self._bytes += size
         if len(known) > REMEMBERED_MAX or self._bytes > REMEMBERED_BYTES:
             self._known = self._worth_remembering()

@@ -185,9 +185,9 @@ def test_only_the_words_of_an_error_are_kept() -> None:
     error = {"class": "E", "message": "no", "log": "x" * 1000}
     events = [feed.add("job.failed", "a", {"error": error})]
     states = JobStates(lambda stream, position: ())
-    (job,) = states.fold({1: events}, 1)
-    assert job.documents == (None, None, None, error)
-    assert job.state.error == {"class": "E", "message": "no"}
-    (job,) = states.fold({1: [feed.add("job.lost", "a")]}, 1)
-    assert job.documents is None
-    assert job.state.updated == START + 2 * SECOND
+    ((_, _, state, documents, _, _),) = states.fold({1: events}, 1)
+    assert documents == (None, None, None, error)
+    assert state.error == {"class": "E", "message": "no"}
+    ((_, _, state, documents, _, _),) = states.fold({1: [feed.add("job.lost", "a")]}, 1)
+    assert documents is None
+    assert state.updated == START + 2 * SECOND
