@@ -127,6 +127,11 @@ class ProjectionRunner(Projector):
         self._distrusted = True
         self.wake()
 
+    @property
+    def at_head(self) -> bool:
+        """Whether the last step left nothing that the log had when it began."""
+        return all(each.generation.position >= self._head for each in self._members if each.active)
+
     def close(self) -> None:
         """Close the file; call it when no thread runs `step` any more."""
         self._end()
@@ -259,9 +264,8 @@ class ProjectionRunner(Projector):
             following = min(
                 (each.generation.position for each in lane if each.active), default=None
             )
-        if not self._caught_up:
-            self._caught_up = self._is_caught_up(head)
-        self._publish(head)
+        if not worked:
+            self._publish(head)
         return worked
 
     def _advance(
@@ -402,7 +406,9 @@ class ProjectionRunner(Projector):
         """Show the others how the projections stand."""
 
         def read() -> list[ProjectionStatus]:
-            self._head = self._head if head is None else head
+            if head is not None:
+                self._head = head
+                self._caught_up = self._caught_up or self._is_caught_up(head)
             generations = [member.generation for member in self._members]
             return statuses(self._projections.values(), generations, self._head, self._requested)
 

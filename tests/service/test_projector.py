@@ -19,10 +19,12 @@ from daemon.eventlog.log import EventLog
 from daemon.eventlog.log_file import LogFile
 from daemon.lock import find_daemon
 from daemon.projector.messages import Line, Settings
+from daemon.projector.pace import REST_SECONDS_MIN, PacedRunner, rest_after
 from daemon.projector.process import ProjectorProcess
 from domain.errors import NotFound
 from domain.events import NewEvent
 from projections.registry import PROJECTIONS
+from projections.runner import ProjectionRunner
 from projections.views import Views
 
 SECONDS = 30.0
@@ -293,3 +295,26 @@ def test_a_stop_does_not_wait_for_a_hanging_projector(daemon: DaemonProcess) -> 
     daemon.signal(signal.SIGTERM)
     assert daemon.wait(seconds=60) == 0
     assert not Path(f"/proc/{projector}").exists()
+
+
+def test_the_rest_follows_the_work(tmp_path: Path, log: EventLog) -> None:
+    """Up to the head the projector rests half as long as it worked; what is left is done at once.
+
+    A wake waits until the rest is over.
+    """
+    log.append([submitted(f"job-{number}") for number in range(5)])
+    moments = iter([0.0, 0.06, 1.0, 1.06, 1.07, 2.0, 2.001, 3.0, 9.0])
+    with (
+        closing(LogFile(Path(log.path))) as file,
+        closing(ProjectionRunner(tmp_path / "views.db", file, build_events=3)) as runner,
+    ):
+        paced = PacedRunner(runner, lambda: next(moments))
+        assert paced.step(0) == 0
+        assert not runner.at_head
+        assert next(moments) == 0.06
+        assert paced.step(0) == pytest.approx(0.03)
+        paced.woken.clear()
+        paced.wake()
+        assert paced.woken.is_set()
+        assert paced.step(0) in (None, REST_SECONDS_MIN)
+    assert [rest_after(worked) for worked in (0.0, 0.05, 0.1, 9.0)] == [0.01, 0.025, 0.05, 0.05]
