@@ -64,6 +64,7 @@ _RANK_OF: Final[Mapping[str, int]] = {
     type_: RANKS[status] for type_, status in STATUS_OF.items()
 } | {"job.progressed": RANKS[JobStatus.RUNNING]}
 _RUNNING: Final = RANKS[JobStatus.RUNNING]
+_NOTED: Final = -1
 
 
 Course: TypeAlias = tuple[JobStatus, int | None, int, str | None]
@@ -209,7 +210,7 @@ def advance_job(state: JobState | None, event: RecordedEvent) -> JobState:
     if time < state.submitted and not state.submitted_known:
         state.submitted = time
     said: Mapping[str, Any] = payload
-    rank = _RANK_OF.get(type_)
+    rank = _RANK_OF.get(type_, _NOTED)
     status = STATUS_OF.get(type_)
     if status is not None:
         if rank == 0:
@@ -221,7 +222,7 @@ def advance_job(state: JobState | None, event: RecordedEvent) -> JobState:
         if then is None or time > then or not is_passed(state.status, then, status, time):
             state.status = status
             state.status_time = time
-    elif rank is None:
+    elif rank == _NOTED:
         # Of what is noted about a job only a retry describes the job itself.
         rank = 0
         said = payload if type_ == "job.retried" else {}
