@@ -17,7 +17,7 @@ import apsw
 from domain.events import RecordedEvent
 from domain.job import TERMINAL, Course, JobState, JobStatus, advance_job, course_of
 
-REMEMBERED_MAX: Final = 20_000
+REMEMBERED_MAX: Final = 10_000
 """How many jobs are remembered, at the most."""
 REMEMBERED_BYTES: Final = 64 * 1024 * 1024
 """No more is remembered once the events behind the states have this many bytes."""

@@ -31,8 +31,10 @@ from projections.registry import PROJECTIONS
 from projections.seam import Batch, Feed, Fold, Projection, ProjectionStatus
 from projections.store import Generation, Store, open_store, statuses
 
-BATCH_EVENTS: Final = 5_000
+BATCH_EVENTS: Final = 10_000
 """How many events one transaction of the live tables takes, at the most."""
+BESIDE_EVENTS: Final = 5_000
+"""The same of a build beside live tables, which wait for it meanwhile."""
 BUILD_EVENTS: Final = 20_000
 """The same while everything is being built: rows that change often are then written once."""
 
@@ -272,9 +274,11 @@ class ProjectionRunner(Projector):
         self, store: Store, lane: list[_Member], after: int, following: int | None
     ) -> bool:
         """Apply the next page to the members of a lane, in one transaction."""
-        # A build beside live tables takes small steps, so that they do not fall behind.
-        live = any(member.active and member.generation.live for member in self._members)
-        limit = self._batch_events if live else self._build_events
+        limit = self._batch_events
+        if not any(member.active and member.generation.live for member in lane):
+            # A build beside live tables takes small steps, so that they do not fall behind.
+            live = any(member.active and member.generation.live for member in self._members)
+            limit = min(limit, BESIDE_EVENTS) if live else self._build_events
         if following is not None:
             limit = min(limit, following - after)
         head = self._feed.head()

@@ -8,7 +8,7 @@ from typing import Final, Generic, TypeVar
 from domain.events import RecordedEvent
 from projections.seam import Batch
 
-REMEMBERED_MAX: Final = 20_000
+REMEMBERED_MAX: Final = 10_000
 """How many entities one fold remembers, at the most."""
 REMEMBERED_BYTES: Final = 64 * 1024 * 1024
 """No more is remembered once the events behind the states have this many bytes."""

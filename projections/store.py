@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +27,7 @@ SCHEMA_VERSION: Final = 1
 """``user_version`` of the tables in ``store.sql``."""
 BUSY_TIMEOUT_MS: Final = 10_000
 """How long a connection waits for a lock held elsewhere (milliseconds)."""
-ENTITIES_CACHED_MAX: Final = 200_000
+ENTITIES_CACHED_MAX: Final = 50_000
 """How many streams' numbers are kept in memory."""
 ENTITY_LENGTH_MAX: Final = 512
 """Streams with longer names are looked up each time."""
@@ -133,7 +133,7 @@ def _open(path: Path, feed: Feed, synchronous: str) -> Store:
         connection.pragma("secure_delete", 1)
         connection.pragma("wal_autocheckpoint", 16000)
         connection.pragma("journal_size_limit", 64 * 1024 * 1024)
-        connection.pragma("cache_size", -64 * 1024)
+        connection.pragma("cache_size", -32 * 1024)
     except BaseException:
         connection.close()
         raise
@@ -367,29 +367,40 @@ class Entities:
     def __init__(self, db: apsw.Connection) -> None:
         self._db = db
         self._known: dict[str, int] = {}
+        self._long: list[str] = []
 
-    def number(self, events: Sequence[RecordedEvent]) -> dict[str, int]:
-        """Return the numbers of these events' streams, writing those that are new."""
-        found: dict[str, int] = {}
+    def number(self, events: Sequence[RecordedEvent]) -> Mapping[str, int]:
+        """Return the numbers of these events' streams, writing those that are new.
+
+        There may be more in it, and it holds until the next time.
+        """
+        self._forget()
+        known = self._known
+        unknown = {event.stream for event in events}.difference(known)
         new: list[tuple[int, str]] = []
-        for stream, event in {event.stream: event for event in reversed(events)}.items():
-            number = self._known.get(stream)
+        for event in events if unknown else ():
+            stream = event.stream
+            if stream not in unknown:
+                continue
+            unknown.remove(stream)
+            number: int | None = None
             # Version 1 is the first event by definition, which saves looking for an earlier one.
-            if number is None and event.version != 1:
+            if event.version != 1:
                 number = self._db.execute(_SQL["find_entity"], (stream,)).get
             if number is None:
                 number = event.position
                 new.append((number, stream))
-            found[stream] = number
-        new.sort()
+            known[stream] = number
+            if len(stream) > ENTITY_LENGTH_MAX:
+                self._long.append(stream)
         self._db.executemany(_SQL["insert_entity"], new)
-        self._remember(found)
-        return found
+        return known
 
-    def _remember(self, found: dict[str, int]) -> None:
-        short = {name: found[name] for name in found if len(name) <= ENTITY_LENGTH_MAX}
-        self._known.update(short)
+    def _forget(self) -> None:
+        """Drop the older half when too many are known, and what is too long to remember."""
+        for stream in self._long:
+            self._known.pop(stream, None)
+        self._long.clear()
         if len(self._known) > ENTITIES_CACHED_MAX:
-            oldest = list(self._known)[: len(self._known) - ENTITIES_CACHED_MAX // 2]
-            for stream in oldest:
+            for stream in list(self._known)[: len(self._known) - ENTITIES_CACHED_MAX // 2]:
                 del self._known[stream]
