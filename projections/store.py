@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple
+from zlib import crc32
 
 import apsw
 
@@ -23,7 +24,7 @@ from projections.sql import named_statements
 
 APPLICATION_ID: Final = 0x63687276
 """``application_id`` of a views file: "chrv"."""
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 """``user_version`` of the tables in ``store.sql``."""
 BUSY_TIMEOUT_MS: Final = 10_000
 """How long a connection waits for a lock held elsewhere (milliseconds)."""
@@ -178,6 +179,8 @@ def _check(connection: apsw.Connection, feed: Feed) -> None:
     version = connection.pragma("user_version")
     if version > SCHEMA_VERSION:
         raise _UnusableError(f"schema {version}, this program knows {SCHEMA_VERSION}", "newer")
+    if version < SCHEMA_VERSION:
+        raise _UnusableError(f"schema {version}, this program has {SCHEMA_VERSION}", None)
     meta = read_meta(connection)
     if meta.get("log_id") != feed.log_id:
         raise _UnusableError("the views of another log", None)
@@ -202,10 +205,14 @@ def list_generations(connection: apsw.Connection) -> list[Generation]:
 def entity_number(db: apsw.Connection, stream: str) -> int | None:
     """Return the number of a stream, None when it is not known."""
     try:
-        number: int | None = db.execute(_SQL["find_entity"], (stream,)).get
+        number: int | None = db.execute(_SQL["find_entity"], (_hash(stream), stream)).get
     except UnicodeEncodeError:
         return None
     return number
+
+
+def _hash(stream: str) -> int:
+    return crc32(stream.encode())
 
 
 def statuses(
@@ -377,7 +384,7 @@ class Entities:
         self._forget()
         known = self._known
         unknown = {event.stream for event in events}.difference(known)
-        new: list[tuple[int, str]] = []
+        new: list[tuple[int, str, int]] = []
         for event in events if unknown else ():
             stream = event.stream
             if stream not in unknown:
@@ -386,10 +393,10 @@ class Entities:
             number: int | None = None
             # Version 1 is the first event by definition, which saves looking for an earlier one.
             if event.version != 1:
-                number = self._db.execute(_SQL["find_entity"], (stream,)).get
+                number = entity_number(self._db, stream)
             if number is None:
                 number = event.position
-                new.append((number, stream))
+                new.append((number, stream, _hash(stream)))
             known[stream] = number
             if len(stream) > ENTITY_LENGTH_MAX:
                 self._long.append(stream)

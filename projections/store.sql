@@ -29,8 +29,13 @@ CREATE TABLE projections (
 -- projection, where the names of streams are long and random.
 CREATE TABLE entities (
     entity INTEGER PRIMARY KEY,
-    stream TEXT NOT NULL UNIQUE
+    stream TEXT NOT NULL,
+    hash   INTEGER NOT NULL
 ) STRICT;
+
+-- A stream is found by a hash of its name, part by part of the log: what is written stays among
+-- the newest entries, where an index over all names would be written all over.
+CREATE INDEX entities_by_hash ON entities (entity >> 16, hash);
 
 -- name: read_meta
 SELECT key, value FROM views_meta;
@@ -65,7 +70,14 @@ UPDATE projections SET live = 1 WHERE generation = ?;
 SELECT name FROM pragma_table_list WHERE schema = 'main' AND type IN ('table', 'virtual');
 
 -- name: find_entity
-SELECT entity FROM entities WHERE stream = ?;
+-- The newest part of the log first; different names may have the same hash.
+WITH RECURSIVE parts (part) AS (
+    SELECT max(entity) >> 16 FROM entities
+    UNION ALL
+    SELECT part - 1 FROM parts WHERE part > 0
+)
+SELECT entity FROM parts CROSS JOIN entities ON entity >> 16 = part AND hash = ?
+WHERE stream = ? LIMIT 1;
 
 -- name: insert_entity
-INSERT INTO entities (entity, stream) VALUES (?, ?) ON CONFLICT DO NOTHING;
+INSERT INTO entities (entity, stream, hash) VALUES (?, ?, ?) ON CONFLICT DO NOTHING;

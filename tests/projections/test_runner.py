@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from zlib import crc32
 
 import apsw
 import pytest
@@ -14,7 +15,7 @@ from feeds import MemoryFeed, WordCounts, built, rows, steps, submitted, table_n
 from domain.errors import DiskFull, NotFound, StorageFailed
 from domain.events import RecordedEvent
 from projections.runner import ProjectionRunner
-from projections.store import open_store
+from projections.store import _SQL, entity_number, open_store
 
 
 @pytest.fixture
@@ -412,5 +413,24 @@ def test_entities_are_numbered_by_their_first_event(path, feed, monkeypatch, bou
         assert found == {f"job/{subject}": number for subject, number in expected.items()}
         known = store.entities.number(feed.events)
         assert {stream: known[stream] for stream in found} == found
+    finally:
+        store.close()
+
+
+def test_names_with_the_same_hash_are_told_apart(path, feed) -> None:
+    """A stream is found by hash and name, in the newest part of the log or in an older one."""
+    assert crc32(b"job/plumless") == crc32(b"job/buckeroo")
+    events = [
+        feed.events[0]._replace(position=position, stream=stream)
+        for position, stream in ((5, "job/plumless"), (200_000, "job/x"), (300_000, "job/buckeroo"))
+    ]
+    store = open_store(path, feed)
+    try:
+        store.entities.number(events)
+        found = {event.stream: entity_number(store.db, event.stream) for event in events}
+        assert found == {event.stream: event.position for event in events}
+        assert entity_number(store.db, "job/y") is None
+        plan = store.db.execute("EXPLAIN QUERY PLAN " + _SQL["find_entity"], (1, "x")).fetchall()
+        assert "USING INDEX entities_by_hash (<expr>=? AND hash=?)" in str(plan)
     finally:
         store.close()
