@@ -38,6 +38,12 @@ BESIDE_EVENTS: Final = 5_000
 BUILD_EVENTS: Final = 20_000
 """The same while everything is being built: rows that change often are then written once."""
 
+UNINDEXED_MAX: Final = 2_000_000
+"""So far in the log a first build is without its indexes; to make one then takes some seconds, and
+a part of the room that the write-ahead log may have."""
+INDEXED_AT_ONCE_MAX: Final = 100_000
+"""Up to here all indexes are made in one step."""
+
 READ_EVENTS: Final = 1_000
 """How many events are read from the log at once."""
 PAGE_BYTES: Final = 32 * 1024 * 1024
@@ -218,14 +224,16 @@ class ProjectionRunner(Projector):
                 members.append(_Member(again, projection.fold(store.db, again.prefix)))
             else:
                 members.append(_Member(found, None))
+        # Nobody waits for a first build: it gets its indexes at the end, all at once.
+        first = not any(each.active and each.generation.live for each in members)
         for name, projection in self._projections.items():
             if not any(each.fold for each in members if each.generation.name == name):
-                members.append(self._begin(store, projection))
+                members.append(self._begin(store, projection, indexed=not first))
         return members
 
-    def _begin(self, store: Store, projection: Projection) -> _Member:
+    def _begin(self, store: Store, projection: Projection, *, indexed: bool = True) -> _Member:
         _logger.info("building %s version %d", projection.name, projection.version)
-        build = store.begin_build(projection)
+        build = store.begin_build(projection, indexed=indexed)
         return _Member(build, projection.fold(store.db, build.prefix))
 
     def _begin_requested(self, store: Store) -> None:
@@ -295,7 +303,10 @@ class ProjectionRunner(Projector):
         with store.transaction():
             self._apply(store, lane, page, reached)
             for member in lane:
-                if self._is_complete(member, reached >= head):
+                complete = self._is_complete(member, reached >= head)
+                if complete or (reached > UNINDEXED_MAX and not member.generation.live):
+                    complete &= self._is_indexed(store, member)
+                if complete:
                     self._swap(store, member)
             store.set_head(head)
         self._publish(head)
@@ -388,6 +399,14 @@ class ProjectionRunner(Projector):
         if live is not None and live.active:
             return member.generation.position >= live.generation.position
         return at_head
+
+    def _is_indexed(self, store: Store, member: _Member) -> bool:
+        """Make the indexes that a build lacks, of a large one one a step; return if it has all."""
+        projection = self._projections[member.generation.name]
+        while store.add_index(projection, member.generation):
+            if member.generation.position > INDEXED_AT_ONCE_MAX:
+                return False
+        return True
 
     def _swap(self, store: Store, member: _Member) -> None:
         build = member.generation

@@ -43,6 +43,7 @@ STORAGE: Final = (
 
 _SQL = named_statements("store.sql")
 _GENERATION = re.compile(r"g(\d+)_")
+_INDEX = re.compile(r"^ *CREATE INDEX (\w+)[^;]*;\n?", re.MULTILINE)
 _logger = logging.getLogger(__name__)
 
 
@@ -301,17 +302,30 @@ class Store:
         """Return every set of tables: by projection, the build before the live ones."""
         return list_generations(self.db)
 
-    def begin_build(self, projection: Projection) -> Generation:
-        """Make empty tables for a projection beside the live ones."""
+    def begin_build(self, projection: Projection, *, indexed: bool) -> Generation:
+        """Make empty tables for a projection beside the live ones.
+
+        Without its indexes it is built faster; those that are UNIQUE are needed to build.
+        """
         number = self.db.execute(
             _SQL["insert_generation"], (projection.name, projection.version)
         ).get
         build = Generation(number, projection.name, False, projection.version)
-        self.db.execute(projection.schema(build.prefix))
+        schema = projection.schema(build.prefix)
+        self.db.execute(schema if indexed else _INDEX.sub("", schema))
         names = [name.removeprefix(build.prefix) for name in self._tables(build.prefix)]
         build = build._replace(tables=" ".join(sorted(names)))
         self.db.execute(_SQL["set_tables"], (build.tables, number))
         return build
+
+    def add_index(self, projection: Projection, build: Generation) -> bool:
+        """Make one index that a build lacks; return whether there was one."""
+        present = {row[0] for row in self.db.execute(_SQL["list_indexes"])}
+        for index in _INDEX.finditer(projection.schema(build.prefix)):
+            if index[1] not in present:
+                self.db.execute(index[0])
+                return True
+        return False
 
     def advance(self, generation: Generation) -> None:
         """Write how far a set of tables is, and whether it failed."""

@@ -69,6 +69,9 @@ UPDATE projections SET live = 1 WHERE generation = ?;
 -- Without the shadow tables of full-text indexes, which go with their virtual table.
 SELECT name FROM pragma_table_list WHERE schema = 'main' AND type IN ('table', 'virtual');
 
+-- name: list_indexes
+SELECT name FROM sqlite_schema WHERE type = 'index';
+
 -- name: find_entity
 -- The newest part of the log first; different names may have the same hash.
 WITH RECURSIVE parts (part) AS (

@@ -434,3 +434,29 @@ def test_names_with_the_same_hash_are_told_apart(path, feed) -> None:
         assert "USING INDEX entities_by_hash (<expr>=? AND hash=?)" in str(plan)
     finally:
         store.close()
+
+
+@pytest.mark.parametrize(("at_once", "unindexed"), [(100, 100), (0, 100), (0, 3)])
+def test_a_first_build_gets_its_indexes_at_last(
+    path, feed, runners, monkeypatch, at_once, unindexed
+) -> None:
+    """A small one all at once, a large one one a step; it is live when it has all of them."""
+    monkeypatch.setattr("projections.runner.INDEXED_AT_ONCE_MAX", at_once)
+    monkeypatch.setattr("projections.runner.UNINDEXED_MAX", unindexed)
+    index = "g1_words_by_count"
+    options = {"build_events": 4}
+    runners.append(runner := ProjectionRunner(path, feed, [WordCounts()], **options))
+    indexes = "(SELECT name FROM sqlite_schema WHERE type = 'index')"
+    runner.step(0)
+    assert ((index,) in rows(path, indexes)) == (unindexed == 3)
+    runner.close()
+    runners.append(runner := ProjectionRunner(path, feed, [WordCounts()], **options))
+    steps(runner, 2)
+    assert (state(runner)[0] == "live") == (at_once == 100 or unindexed == 3)
+    runner.catch_up()
+    assert state(runner) == ("live", 9)
+    assert (index,) in rows(path, indexes)
+    assert rows(path, "words") == WORDS
+    runner.request_rebuild()
+    runner.step(0)
+    assert ("g2_words_by_count",) in rows(path, indexes)
