@@ -33,9 +33,9 @@ CREATE TABLE entities (
     hash   INTEGER NOT NULL
 ) STRICT;
 
--- A stream is found by a hash of its name, part by part of the log: what is written stays among
--- the newest entries, where an index over all names would be written all over.
-CREATE INDEX entities_by_hash ON entities (entity >> 16, hash);
+-- A stream is found by a hash of its name: the names themselves are long, and so random that each
+-- new one is written to another page.
+CREATE INDEX entities_by_hash ON entities (hash);
 
 -- name: read_meta
 SELECT key, value FROM views_meta;
@@ -73,14 +73,8 @@ SELECT name FROM pragma_table_list WHERE schema = 'main' AND type IN ('table', '
 SELECT name FROM sqlite_schema WHERE type = 'index';
 
 -- name: find_entity
--- The newest part of the log first; different names may have the same hash.
-WITH RECURSIVE parts (part) AS (
-    SELECT max(entity) >> 16 FROM entities
-    UNION ALL
-    SELECT part - 1 FROM parts WHERE part > 0
-)
-SELECT entity FROM parts CROSS JOIN entities ON entity >> 16 = part AND hash = ?
-WHERE stream = ? LIMIT 1;
+-- Different names may have the same hash.
+SELECT entity FROM entities WHERE hash = ? AND stream = ?;
 
 -- name: insert_entity
 INSERT INTO entities (entity, stream, hash) VALUES (?, ?, ?) ON CONFLICT DO NOTHING;
