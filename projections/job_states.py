@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from heapq import nlargest
 from operator import attrgetter
 from typing import Any, Final, NamedTuple, TypeAlias
 
@@ -126,12 +127,20 @@ class JobStates:
         return folded
 
     def _worth_remembering(self) -> dict[int, JobState]:
-        """Return the jobs that go on; none where even they are too many, or too large."""
+        """Return the jobs that go on; where they are too many, those that are dear to fold again.
+
+        With the longest remembered, no other has more than a small part of the log's events.
+        """
+        if self._bytes > REMEMBERED_BYTES:
+            self._bytes = 0
+            return {}
         going = {job: each for job, each in self._known.items() if each.status not in TERMINAL}
-        if len(going) <= REMEMBERED_MAX // 2 and self._bytes <= REMEMBERED_BYTES:
+        if len(going) <= REMEMBERED_MAX // 2:
             return going
-        self._bytes = 0
-        return {}
+        if self.rows is not None:
+            return {}
+        longest = nlargest(REMEMBERED_MAX // 2, going.items(), key=lambda item: item[1].events)
+        return dict(longest)
 
     def _load(self, by_job: Mapping[int, list[RecordedEvent]]) -> None:
         """Load those that are not remembered."""

@@ -157,7 +157,7 @@ def test_lost_rows_of_jobs_stop_nobody_else(tmp_path: Path, feed: MemoryFeed) ->
 
 
 def test_what_is_remembered_of_jobs_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Jobs that ended are dropped first; in number and in bytes there is a bound."""
+    """Jobs that ended are dropped first, the longest last; there is a bound in bytes, too."""
     monkeypatch.setattr(job_states, "REMEMBERED_MAX", 4)
     feed = MemoryFeed()
     states = JobStates(lambda stream, position: feed.events[: position - 1])
@@ -174,7 +174,13 @@ def test_what_is_remembered_of_jobs_is_bounded(monkeypatch: pytest.MonkeyPatch) 
     assert [state.id for state in states._known.values()] == ["d", "e"]
     fold("f", "job.started", size=job_states.REMEMBERED_BYTES)
     assert not states._known
-    for subject in "ghijk":
+    for subject in "ghi":
+        fold(subject, "job.started")
+    fold("j", "job.started", "job.progressed")
+    fold("k", "job.started", "job.progressed", "job.progressed")
+    assert [state.id for state in states._known.values()] == ["k", "j"]
+    states.rows = lambda jobs: []
+    for subject in "lmn":
         fold(subject, "job.started")
     assert not states._known
 
