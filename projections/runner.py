@@ -136,9 +136,15 @@ class ProjectionRunner(Projector):
         self.wake()
 
     @property
-    def at_head(self) -> bool:
-        """Whether the last step left nothing that the log had when it began."""
-        return all(each.generation.position >= self._head for each in self._members if each.active)
+    def position(self) -> int:
+        """How far every set of tables is that has not failed; the head where there is none."""
+        positions = [each.generation.position for each in self._members if each.active]
+        return min(positions, default=self._head)
+
+    @property
+    def head(self) -> int:
+        """The newest position of the log when the last step began."""
+        return self._head
 
     def close(self) -> None:
         """Close the file; call it when no thread runs `step` any more."""

@@ -48,11 +48,12 @@ class PacedRunner:
         return self._runner.woken
 
     def step(self, now: int) -> float | None:
-        """Do a step of the runner; where it reached the head, the next one comes after a rest."""
+        """Do a step of the runner; where it came to the head, the next one comes after a rest."""
+        runner = self._runner
         with self._at_work:
-            began = self._monotonic()
-            delay = self._runner.step(now)
-            if delay != 0 or not self._runner.at_head:
+            began, position = self._monotonic(), runner.position
+            delay = runner.step(now)
+            if delay != 0 or not position < runner.position >= runner.head:
                 return delay
             ended = self._monotonic()
             rest = rest_after(ended - began)
