@@ -67,6 +67,7 @@ class Before(NamedTuple):
 
 
 _before = attrgetter(*Before._fields)
+_new: Final = tuple.__new__
 
 
 FoldedJob: TypeAlias = tuple[
@@ -113,7 +114,7 @@ class JobStates:
                 courses.append(None)
                 known[job] = state = advance_job(None, events[0])
             else:
-                before = Before._make(_before(state))
+                before = _new(Before, _before(state))
                 courses.append(course_of(state))
                 advance_job(state, events[0])
             for event in events[1:]:

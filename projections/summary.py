@@ -8,10 +8,10 @@ files). A job counts for the day it was submitted, an alert for that of its firs
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from operator import attrgetter
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import apsw
 
@@ -60,15 +60,8 @@ class Summary:
         return SummaryFold(db, prefix)
 
 
-class _JobFacts(NamedTuple):
-    """What a job adds to the counts; durations as buckets."""
-
-    hour: int
-    kind: str
-    status: str
-    run: int | None
-    queue: int | None
-
+_JobFacts = tuple[int, str, str, int | None, int | None]
+"""What a job adds to the counts: hour, kind, status, and its run and its wait as buckets."""
 
 Counted = tuple[str, int, int, str, str | int]
 """The key of a counter: measure, span, start, kind, key."""
@@ -88,7 +81,7 @@ def _job_facts(job: JobState | Before) -> _JobFacts:
         ended = job.status_time if status in TERMINAL else None
         if ended is not None and ended >= started:
             run = _bucket((ended - started) / MICROSECONDS)
-    return _JobFacts(job.submitted // HOUR, job.kind or _ANY_KIND, status, run, queue)
+    return (job.submitted // HOUR, job.kind or _ANY_KIND, status, run, queue)
 
 
 def _bucket(seconds: float) -> int:
@@ -106,22 +99,23 @@ class _Changes:
     """How a batch moves the counts; what it takes out and puts back is in none of them."""
 
     def __init__(self) -> None:
-        self._jobs: Counter[_JobFacts] = Counter()
-        self._others: Counter[tuple[str, int, str]] = Counter()
+        self._jobs: dict[_JobFacts, int] = {}
+        self._others: dict[tuple[str, int, str], int] = {}
 
     def job(self, facts: _JobFacts, number: int) -> None:
         """Count a job in (1) or out (-1)."""
-        self._jobs[facts] += number
+        self._jobs[facts] = self._jobs.get(facts, 0) + number
 
     def other(self, measure: str, hour: int, key: str, number: int) -> None:
         """Count an alert or a message about a file in or out."""
-        self._others[measure, hour, key] += number
+        counted = (measure, hour, key)
+        self._others[counted] = self._others.get(counted, 0) + number
 
     def counters(self) -> list[tuple[Counted, int]]:
         """Return each counter that changes, in the order of their keys, and by how much."""
-        changes: Counter[Counted] = Counter()
-        durations: Counter[Counted] = Counter()
-        kinds: Counter[tuple[int, str, str]] = Counter()
+        changes: defaultdict[Counted, int] = defaultdict(int)
+        durations: defaultdict[Counted, int] = defaultdict(int)
+        kinds: defaultdict[tuple[int, str, str], int] = defaultdict(int)
         for (hour, kind, status, run, queue), number in self._jobs.items():
             if number:
                 kinds[hour, kind, status] += number

@@ -19,6 +19,9 @@ REST_SECONDS_MIN: Final = 0.01
 REST_SECONDS_MAX: Final = 0.05
 """The longest such rest: it is a part of the lag."""
 
+MANY_EVENTS: Final = 100
+"""With fewer in a step there is no rest before the next one, which as a rule has nothing to do."""
+
 
 def rest_after(worked_seconds: float) -> float:
     """Return how long to rest after so much work: half as long, within bounds."""
@@ -48,17 +51,17 @@ class PacedRunner:
         return self._runner.woken
 
     def step(self, now: int) -> float | None:
-        """Do a step of the runner; where it came to the head, the next one comes after a rest."""
+        """Do a step of the runner; where many events led to the head, the next one has to wait."""
         runner = self._runner
         with self._at_work:
             began, position = self._monotonic(), runner.position
             delay = runner.step(now)
-            if delay != 0 or not position < runner.position >= runner.head:
+            if delay != 0 or runner.position < runner.head:
                 return delay
             ended = self._monotonic()
             rest = rest_after(ended - began)
             self._rests_until = ended + rest
-            return rest
+            return rest if runner.position - position >= MANY_EVENTS else delay
 
     def wake(self) -> None:
         """Wake the runner when it has rested: many wakes are one."""
