@@ -123,7 +123,7 @@ class ViewsSettings(_Section):
     """The projections' file."""
 
     batch_events: int = Field(
-        5_000, ge=1, le=100_000, description="Most events in one transaction of the projections."
+        10_000, ge=1, le=100_000, description="Most events in one transaction of the projections."
     )
     synchronous: Literal["NORMAL", "FULL"] = Field(
         "NORMAL", description="SQLite's `synchronous` for views.db, which can be built again."

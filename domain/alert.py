@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Final
 
-from domain.clock import Clock, claim, earlier, effective_time, later, newer_fields
+from domain.clock import Clock, claim, copy_of, earlier, effective_time, later, newer_fields
 from domain.events import RecordedEvent
 from domain.timestamps import format_optional, format_timestamp
 
@@ -86,7 +86,7 @@ def fold_alert(state: AlertState | None, events: Iterable[RecordedEvent]) -> Ale
 
     What was folded already (up to ``last_position``) is skipped, so a repeat changes nothing.
     """
-    folded = None if state is None else replace(state)
+    folded = None if state is None else replace(state, clock=copy_of(state.clock))
     for event in events:
         folded = advance_alert(folded, event)
     if folded is None:
@@ -140,7 +140,7 @@ def _raise(state: AlertState, time: int, payload: Mapping[str, Any]) -> None:
             setattr(state, name, value)
             fields |= 1 << place
     if fields:
-        state.clock = claim(state.clock, time, 0, fields)
+        claim(state.clock, time, 0, fields)
 
 
 def _by(event: RecordedEvent) -> str | None:

@@ -40,21 +40,33 @@ def newer_fields(clock: Clock, time: int, rank: int) -> int:
     return newer
 
 
-def claim(clock: Clock, time: int, rank: int, fields: int) -> Clock:
-    """Return the clock after an event has set ``fields``; the clock given is left as it is.
+def claim(clock: Clock, time: int, rank: int, fields: int) -> None:
+    """Write into the clock that an event has set ``fields``.
 
     The caller leaves out of ``fields`` what `newer_fields` named.
     """
+    if clock:
+        last = clock[-1]
+        if last[2] == fields and (last[0] < time or (last[0] == time and last[1] <= rank)):
+            # What is usual: one more event like the newest, such as progress after progress.
+            last[0] = time
+            last[1] = rank
+            return
     claimed: Clock = []
-    for then, its_rank, its_fields in clock:
-        if then == time and its_rank == rank:
-            fields |= its_fields
-        elif its_fields & ~fields:
-            claimed.append([then, its_rank, its_fields & ~fields])
+    for entry in clock:
+        if entry[0] == time and entry[1] == rank:
+            fields |= entry[2]
+        elif kept := entry[2] & ~fields:
+            claimed.append([entry[0], entry[1], kept])
     claimed.append([time, rank, fields])
     if len(claimed) > 1 and claimed[-2] > claimed[-1]:
         claimed.sort()
-    return claimed
+    clock[:] = claimed
+
+
+def copy_of(clock: Clock) -> Clock:
+    """Return a clock of its own, for a state that goes on apart from the one it came from."""
+    return [entry.copy() for entry in clock]
 
 
 def earlier(known: int | None, time: int) -> int:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from domain.clock import effective_time, is_skewed
 from domain.events import RecordedEvent
-from domain.job import JobState, JobStatus, advance_job, is_late, transition_of
-from domain.timestamps import format_timestamp
+from domain.job import STATUS_OF, Course, JobState, JobStatus, advance_job, course_of, is_passed
+from domain.timestamps import SKEW_LIMIT, format_timestamp
 
 
 class HistoryEntry(NamedTuple):
@@ -53,32 +52,42 @@ def history_entry(before: JobState | None, event: RecordedEvent) -> HistoryEntry
         return None
     if before is not None and event.position <= before.last_position:
         return None
-    transition = transition_of(event)
-    status = None if before is None else before.status
-    payload = event.payload
+    return HistoryEntry._make(history_values(None if before is None else course_of(before), event))
+
+
+def history_values(before: Course | None, event: RecordedEvent) -> tuple[Any, ...]:
+    """Return the values of the entry of a job's event, in the order of `HistoryEntry`."""
+    position, _, version, type_, own_time, recorded, source, _, _, payload, extensions, _ = event
+    skewed = own_time > recorded + SKEW_LIMIT
+    time = recorded + SKEW_LIMIT if skewed else own_time
+    said = payload.get
+    stage = said("stage")
+    attempt = said("attempt")
+    to_status = STATUS_OF.get(type_)
     percent = None
-    stage = payload.get("stage")
-    if event.type == "job.progressed":
-        stage = stage or (before.stage if before else None)
-        percent = _percent(payload.get("fraction"))
-    actor = event.extensions.get("actor")
-    return HistoryEntry(
-        position=event.position,
-        version=event.version,
-        type=event.type,
-        time=effective_time(event),
-        recordedtime=event.recordedtime,
-        from_status=status,
-        to_status=transition.status if transition else status or JobStatus.SUBMITTED,
-        attempt=payload.get("attempt") or (before.attempt if before else 1),
-        stage=stage,
-        percent=percent,
-        source=event.source,
-        actor=None if actor is None else str(actor),
-        message=_message(event),
-        late=transition is not None and before is not None and is_late(before, transition),
-        skewed=is_skewed(event),
-    )
+    late = False
+    if before is None:
+        from_status = None
+        attempt = attempt or 1
+        to_status = to_status or JobStatus.SUBMITTED
+    else:
+        from_status, then, its_attempt, its_stage = before
+        attempt = attempt or its_attempt
+        if to_status is None:
+            to_status = from_status
+        else:
+            late = is_passed(from_status, then, to_status, time)
+        if type_ == "job.progressed":
+            stage = stage or its_stage
+    if type_ == "job.progressed":
+        percent = _percent(said("fraction"))
+    message = said("message") or said("reason") or _other_text(payload)
+    actor = extensions.get("actor")
+    return (
+        position, version, type_, time, recorded, from_status, to_status, attempt, stage, percent,
+        source, None if actor is None else str(actor),
+        None if message is None else str(message), late, skewed,
+    )  # fmt: skip
 
 
 def _percent(fraction: float | None) -> int | None:
@@ -86,12 +95,11 @@ def _percent(fraction: float | None) -> int | None:
     return None if fraction is None else int(fraction * 100 + 1e-9)
 
 
-def _message(event: RecordedEvent) -> str | None:
-    payload = event.payload
-    error = payload.get("error") or {}
-    for text in (payload.get("message"), payload.get("reason"), error.get("message")):
-        if text:
-            return str(text)
+def _other_text(payload: Mapping[str, Any]) -> str | None:
+    """Return what an event without message and reason says: its error, else a warning."""
+    error = payload.get("error")
+    if error and error.get("message"):
+        return str(error["message"])
     warning = payload.get("warning")
     return None if warning is None else str(warning)
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from operator import attrgetter
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, TypeAlias
 
-from domain.clock import Clock, claim, effective_time, is_skewed, newer_fields
-from domain.events import ExtensionValue, RecordedEvent
+from domain.clock import Clock, claim, copy_of, newer_fields
+from domain.events import RecordedEvent
 from domain.timestamps import MICROSECONDS, SKEW_LIMIT, format_optional, format_timestamp
 
 
@@ -25,6 +25,9 @@ class JobStatus(StrEnum):
     CANCELLED = "cancelled"
     INTERRUPTED = "interrupted"
     LOST = "lost"
+
+    __hash__ = str.__hash__
+    """As text has it, which it equals; that of an enumeration is slow."""
 
 
 RANKS: Final[Mapping[str, int]] = {
@@ -42,9 +45,10 @@ RANKS: Final[Mapping[str, int]] = {
 TERMINAL: Final = frozenset(status for status, rank in RANKS.items() if rank == 3)
 """The statuses of a job that ended."""
 
-_WITH_ERROR: Final = TERMINAL - {JobStatus.SUCCEEDED}
+WITH_ERROR: Final = TERMINAL - {JobStatus.SUCCEEDED}
+"""The statuses in which an error is shown: the job has not got over it."""
 
-_STATUS_OF: Final[Mapping[str, JobStatus]] = {
+STATUS_OF: Final[Mapping[str, JobStatus]] = {
     "job.submitted": JobStatus.SUBMITTED,
     "job.queued": JobStatus.QUEUED,
     "job.started": JobStatus.RUNNING,
@@ -54,20 +58,17 @@ _STATUS_OF: Final[Mapping[str, JobStatus]] = {
     "job.interrupted": JobStatus.INTERRUPTED,
     "job.lost": JobStatus.LOST,
 }
+"""The status that each event type reports."""
 
 _RANK_OF: Final[Mapping[str, int]] = {
-    type_: RANKS[status] for type_, status in _STATUS_OF.items()
+    type_: RANKS[status] for type_, status in STATUS_OF.items()
 } | {"job.progressed": RANKS[JobStatus.RUNNING]}
+_RUNNING: Final = RANKS[JobStatus.RUNNING]
+_NOTED: Final = -1
 
 
-class Transition(NamedTuple):
-    """A change of status that an event reports; ordered by (time, rank, position)."""
-
-    time: int
-    rank: int
-    position: int
-    status: JobStatus
-    skewed: bool
+Course: TypeAlias = tuple[JobStatus, int | None, int, str | None]
+"""What of a job the history of its next event depends on: status, its time, attempt, stage."""
 
 
 @dataclass(slots=True)
@@ -126,7 +127,7 @@ class JobState:
     @property
     def shown_error(self) -> Mapping[str, Any] | None:
         """The error, while the job has not got over it."""
-        return self.error if self.status in _WITH_ERROR else None
+        return self.error if self.status in WITH_ERROR else None
 
     @property
     def queue_seconds(self) -> float | None:
@@ -159,9 +160,6 @@ _BIT_OF: Final[Mapping[str, int]] = {name: 1 << place for place, name in enumera
 _CORRELATION: Final = _BIT_OF["correlation"]
 _PINNED: Final = _BIT_OF["pinned"]
 
-_DESCRIBES: Final = frozenset((*_RANK_OF, "job.retried"))
-"""The event types whose payload describes the job itself."""
-
 _TARGETS: Final[Mapping[str, tuple[str, int]]] = {
     name: (name, bit)
     for name, bit in _BIT_OF.items()
@@ -173,16 +171,6 @@ _TARGETS: Final[Mapping[str, tuple[str, int]]] = {
 """Field of a payload to field of the job; why a job waits or stopped is its message."""
 
 
-def transition_of(event: RecordedEvent) -> Transition | None:
-    """Return the change of status that the event reports, if it does."""
-    status = _STATUS_OF.get(event.type)
-    if status is None:
-        return None
-    return Transition(
-        effective_time(event), RANKS[status], event.position, status, is_skewed(event)
-    )
-
-
 def fold_job(state: JobState | None, events: Iterable[RecordedEvent]) -> JobState:
     """Return the job after more of its events, in log order; ``state`` is left as it is.
 
@@ -192,6 +180,7 @@ def fold_job(state: JobState | None, events: Iterable[RecordedEvent]) -> JobStat
     if state is not None:
         folded = JobState(*_values(state))
         folded.links = state.links.copy()
+        folded.clock = copy_of(state.clock)
     for event in events:
         folded = advance_job(folded, event)
     if folded is None:
@@ -208,7 +197,8 @@ def advance_job(state: JobState | None, event: RecordedEvent) -> JobState:
     This is the step of `fold_job` for a caller that owns the state and looks at each event.
     """
     position, stream, _, type_, time, recorded, _, _, _, payload, extensions, _ = event
-    time = min(time, recorded + SKEW_LIMIT)
+    if time > recorded + SKEW_LIMIT:
+        time = recorded + SKEW_LIMIT
     if state is None:
         state = JobState(stream.partition("/")[2], position, time, time)
     elif position <= state.last_position:
@@ -219,76 +209,62 @@ def advance_job(state: JobState | None, event: RecordedEvent) -> JobState:
         state.updated = time
     if time < state.submitted and not state.submitted_known:
         state.submitted = time
-    status = _STATUS_OF.get(type_)
+    said: Mapping[str, Any] = payload
+    rank = _RANK_OF.get(type_, _NOTED)
+    status = STATUS_OF.get(type_)
     if status is not None:
-        _move(state, status, time)
-    if type_ in _DESCRIBES:
-        _describe(state, time, _RANK_OF.get(type_, 0), payload, extensions)
-    else:
-        _note(state, type_, time, payload, extensions)
-    return state
-
-
-def _move(state: JobState, status: JobStatus, time: int) -> None:
-    """Apply a transition: the times of its own, and the status where none is greater."""
-    if status is JobStatus.SUBMITTED:
-        state.submitted = min(time, state.submitted) if state.submitted_known else time
-        state.submitted_known = True
-    elif status is JobStatus.RUNNING and (state.started is None or time > state.started):
-        state.started = time
-    if not _is_passed(state, status, time):
-        state.status = status
-        state.status_time = time
-
-
-def _is_passed(state: JobState, status: JobStatus, time: int) -> bool:
-    then = state.status_time
-    if then is None or time > then:
-        return False
-    return time < then or RANKS[status] < RANKS[state.status]
-
-
-def is_late(state: JobState, transition: Transition) -> bool:
-    """Return whether a transition that comes after this state does not move the status."""
-    return _is_passed(state, transition.status, transition.time)
-
-
-def _describe(
-    state: JobState,
-    time: int,
-    rank: int,
-    payload: Mapping[str, Any],
-    extensions: Mapping[str, ExtensionValue],
-) -> None:
-    """Take over the fields that the event sets and no greater event has set."""
+        if rank == 0:
+            state.submitted = min(time, state.submitted) if state.submitted_known else time
+            state.submitted_known = True
+        elif rank == _RUNNING and (state.started is None or time > state.started):
+            state.started = time
+        then = state.status_time
+        if then is None or time > then or not is_passed(state.status, then, status, time):
+            state.status = status
+            state.status_time = time
+    elif rank == _NOTED:
+        # Of what is noted about a job only a retry describes the job itself.
+        rank = 0
+        said = payload if type_ == "job.retried" else {}
+        _note(state, type_, time, payload)
+    # Take over the fields that the event sets and no greater event has set.
     clock = state.clock
     newer = newer_fields(clock, time, rank) if clock and clock[-1][0] >= time else 0
     fields = 0
-    for name, value in payload.items():
+    for name, value in said.items():
         target = _TARGETS.get(name)
         if target is not None and value is not None and not target[1] & newer:
             setattr(state, target[0], value)
             fields |= target[1]
-    correlation = extensions.get("correlationid")
-    if correlation is not None and not newer & _CORRELATION:
-        state.correlation = str(correlation)
-        fields |= _CORRELATION
+    if extensions:
+        correlation = extensions.get("correlationid")
+        if correlation is not None and not newer & _CORRELATION:
+            state.correlation = str(correlation)
+            fields |= _CORRELATION
     if fields:
-        state.clock = claim(clock, time, rank, fields)
-    attempt = payload.get("attempt")
-    if attempt is not None and attempt > state.attempts:
-        state.attempts = attempt
+        claim(clock, time, rank, fields)
+    if "attempt" in said:
+        attempt = said["attempt"]
+        if attempt is not None and attempt > state.attempts:
+            state.attempts = attempt
+    return state
 
 
-def _note(
-    state: JobState,
-    type_: str,
-    time: int,
-    payload: Mapping[str, Any],
-    extensions: Mapping[str, ExtensionValue],
-) -> None:
+def is_passed(status: JobStatus, then: int | None, new: JobStatus, time: int) -> bool:
+    """Return whether a job with a status since ``then`` is past another one: it comes late."""
+    if then is None or time > then:
+        return False
+    return time < then or RANKS[new] < RANKS[status]
+
+
+course_of: Final[Callable[[JobState], Course]] = attrgetter(
+    "status", "status_time", "attempt", "stage"
+)
+"""The course of a job."""
+
+
+def _note(state: JobState, type_: str, time: int, payload: Mapping[str, Any]) -> None:
     """Apply an event that says something about the job without describing its work."""
-    _describe(state, time, 0, {}, extensions)
     if type_ == "job.linked":
         _link(state.links, [payload["to"], payload.get("role")])
     elif type_ == "job.archived":
@@ -298,7 +274,7 @@ def _note(
     ):
         state.pinned = type_ == "job.pinned"
         state.pinned_time = time if state.pinned else None
-        state.clock = claim(state.clock, time, 0, _PINNED)
+        claim(state.clock, time, 0, _PINNED)
 
 
 def _link(links: list[list[str | None]], link: list[str | None]) -> None:

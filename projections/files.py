@@ -36,7 +36,7 @@ class Files:
     """Every message about a file with what matched it, and the last state of each path."""
 
     name = "files"
-    version = 1
+    version = 2
     types = frozenset(f"file.{verb}" for verb in ("observed", "matched", "processed", "removed"))
 
     def schema(self, prefix: str) -> str:

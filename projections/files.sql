@@ -19,7 +19,7 @@ CREATE TABLE ${g}file_messages (
 CREATE INDEX ${g}file_messages_by_time ON ${g}file_messages (time);
 CREATE INDEX ${g}file_messages_by_matched ON ${g}file_messages (matched, time);
 CREATE INDEX ${g}file_messages_by_path ON ${g}file_messages (path, time);
-CREATE INDEX ${g}file_messages_by_event ON ${g}file_messages (file, event);
+CREATE UNIQUE INDEX ${g}file_messages_by_event ON ${g}file_messages (file, event, message);
 
 -- What matched a message, or why nothing did: one row a file.matched event, by its position.
 -- `phases` and `jobs` are JSON.

@@ -2,40 +2,43 @@
 
 from __future__ import annotations
 
-from operator import attrgetter
+from collections.abc import Mapping
+from operator import itemgetter
 from typing import Any, Final
 
 import apsw
-import orjson
 
 from domain.errors import NotFound
-from domain.history import HistoryEntry, history_entry, history_view
-from domain.job import RANKS, JobState, JobStatus, advance_job
+from domain.history import HistoryEntry, history_values, history_view
+from domain.job import RANKS, STATUS_OF, JobStatus
 from projections.cursor import Key, decode_cursor, encode_cursor, fingerprint
-from projections.jobs import (
-    JOB_TYPES,
-    NOTE_TYPES,
-    TRANSITION_TYPES,
-    narrowed_job_event,
-)
+from projections.job_states import JOB_TYPES, NOTE_TYPES
 from projections.paging import PAGE_BYTES, check_limit, text_size
 from projections.seam import Batch
 from projections.sql import named_statements
-from projections.states import EntityStates
 from projections.store import entity_number
 
 CHAIN_MAX: Final = 1_000
 """How many attempts of a chain are shown, at the most."""
 
-_NOTE_RANK: Final = max(RANKS.values()) + 1
-_course_of = attrgetter("status", "status_time", "attempt", "stage", "clock")
+ENTRY_RANKS: Final[Mapping[str, int]] = (
+    {type_: RANKS[status] for type_, status in STATUS_OF.items()}
+    | {"job.progressed": RANKS[JobStatus.RUNNING]}
+    | dict.fromkeys(NOTE_TYPES, max(RANKS.values()) + 1)
+)
+"""The ranks of entries among those of one time: what is noted about a job comes last."""
+
+
+def entry_rank(entry: HistoryEntry) -> int:
+    """Return the rank of an entry among those of its time."""
+    return ENTRY_RANKS.get(entry.type, RANKS[entry.to_status])
 
 
 class JobHistory:
     """Every transition of every job, and its progress by whole percents."""
 
     name = "job_history"
-    version = 1
+    version = 2
     types = JOB_TYPES
 
     def schema(self, prefix: str) -> str:
@@ -48,56 +51,24 @@ class JobHistory:
 
 
 class JobHistoryFold:
-    """Writes an entry for each event, and where each job stands for the next one."""
+    """Writes an entry for each event."""
 
     def __init__(self, db: apsw.Connection, prefix: str) -> None:
         self._db = db
         self._sql = named_statements("job_history.sql", prefix)
-        self._states = EntityStates(self._load)
 
     def forget(self) -> None:
-        """Drop what is remembered of the rows."""
-        self._states.forget()
-
-    def _load(self, job: int) -> JobState | None:
-        row: Any = self._db.execute(self._sql["load_course"], (job,)).fetchone()
-        if row is None:
-            return None
-        state = JobState("", job, 0, 0)
-        status, state.status_time, state.attempt, state.stage, clock = row
-        state.status = JobStatus(status)
-        state.clock = orjson.loads(clock)
-        return state
+        """Nothing is remembered here."""
 
     def apply(self, batch: Batch) -> None:
-        """Write the entries of the events, and how they leave each job."""
-        entries, courses = [], []
-        states: dict[int, JobState] = {}
-        for job, state, events in self._states.before(batch):
-            before = None if state is None else _course_of(state)
-            for event in events:
-                entry = history_entry(state, event)
-                if entry is not None:
-                    entries.append((*entry, job, entry_rank(entry)))
-                if state is None or event.type in TRANSITION_TYPES or "stage" in event.payload:
-                    state = advance_job(state, narrowed_job_event(event, ("attempt", "stage")))
-            if state is None:
-                continue
-            states[job] = state
-            course = _course_of(state)
-            if course != before:
-                courses.append((*course[:-1], orjson.dumps(course[-1]).decode(), job))
-        entries.sort()
+        """Write the entries of the events."""
+        entries = [
+            (*history_values(course, event), job, ENTRY_RANKS[event.type])
+            for job, _, _, _, events, courses in batch.jobs
+            for course, event in zip(courses, events, strict=True)
+        ]
+        entries.sort(key=itemgetter(0))
         self._db.executemany(self._sql["insert_entry"], entries)
-        self._db.executemany(self._sql["write_course"], courses)
-        self._states.keep(states, batch)
-
-
-def entry_rank(entry: HistoryEntry) -> int:
-    """Return the rank of an entry among those of its time: what is noted about a job comes last."""
-    if entry.type in NOTE_TYPES:
-        return _NOTE_RANK
-    return RANKS[JobStatus.RUNNING if entry.type == "job.progressed" else entry.to_status]
 
 
 _SQL = named_statements("job_history.sql")

@@ -4,11 +4,9 @@
 -- `job` is the job's number; `rank` orders entries of one time.
 CREATE TABLE ${g}job_history (
     position     INTEGER PRIMARY KEY,
-    job          INTEGER NOT NULL,
     version      INTEGER NOT NULL,
     type         TEXT NOT NULL,
     time         INTEGER NOT NULL,
-    rank         INTEGER NOT NULL,
     recordedtime INTEGER NOT NULL,
     from_status  TEXT,
     to_status    TEXT NOT NULL,
@@ -19,7 +17,9 @@ CREATE TABLE ${g}job_history (
     actor        TEXT,
     message      TEXT,
     late         INTEGER NOT NULL,
-    skewed       INTEGER NOT NULL
+    skewed       INTEGER NOT NULL,
+    job          INTEGER NOT NULL,
+    rank         INTEGER NOT NULL
 ) STRICT;
 CREATE INDEX ${g}job_history_by_job ON ${g}job_history (job, time, rank);
 
@@ -28,31 +28,9 @@ CREATE UNIQUE INDEX ${g}job_history_progress
     ON ${g}job_history (job, attempt, ifnull(stage, ''), ifnull(percent, -1))
     WHERE type = 'job.progressed';
 
--- What of each job the next entry depends on. `clock` is JSON.
-CREATE TABLE ${g}job_courses (
-    job         INTEGER PRIMARY KEY,
-    status      TEXT NOT NULL,
-    status_time INTEGER,
-    attempt     INTEGER NOT NULL,
-    stage       TEXT,
-    clock       TEXT NOT NULL
-) STRICT;
-
--- name: load_course
-SELECT status, status_time, attempt, stage, clock FROM ${g}job_courses WHERE job = ?;
-
--- name: write_course
-INSERT INTO ${g}job_courses (status, status_time, attempt, stage, clock, job)
-VALUES (?, ?, ?, ?, ?, ?)
-ON CONFLICT (job) DO UPDATE SET
-    status = excluded.status, status_time = excluded.status_time, attempt = excluded.attempt,
-    stage = excluded.stage, clock = excluded.clock;
-
 -- name: insert_entry
--- A conflict is a percent of progress that is there already.
-INSERT INTO ${g}job_history (
-    position, version, type, time, recordedtime, from_status, to_status, attempt, stage, percent,
-    source, actor, message, late, skewed, job, rank)
+-- In the order of the columns. A conflict is a percent of progress that is there already.
+INSERT INTO ${g}job_history
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT DO NOTHING;
 

@@ -2,38 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from operator import attrgetter
 from typing import Any, Final
 
 import apsw
 import orjson
 
-from domain.events import RecordedEvent
-from domain.job import JobState, JobStatus, advance_job
+from domain.job import JobState, JobStatus
+from projections.job_states import JOB_TYPES, Before
 from projections.seam import Batch
 from projections.sql import named_statements
-from projections.states import EntityStates, advanced, narrowed
-
-COURSE_TYPES: Final = frozenset(
-    f"job.{verb}"
-    for verb in (
-        "submitted", "queued", "started", "progressed", "succeeded", "failed", "cancelled",
-        "interrupted", "lost",
-    )
-)  # fmt: skip
-"""The event types that tell the course of a job."""
-
-NOTE_TYPES: Final = frozenset(
-    f"job.{verb}" for verb in ("retried", "linked", "pinned", "unpinned", "archived")
-)
-"""The event types that note something about a job."""
-
-TRANSITION_TYPES: Final = COURSE_TYPES - {"job.progressed"}
-"""The event types that report a status."""
-
-JOB_TYPES: Final = COURSE_TYPES | NOTE_TYPES
-"""Every event type of a job."""
 
 DOCUMENTS: Final = ("params", "input", "result", "error")
 """The fields that are kept apart, because they can be large."""
@@ -41,26 +20,16 @@ DOCUMENTS: Final = ("params", "input", "result", "error")
 _course = attrgetter(
     "updated", "last_position", "events", "status_time", "submitted_known", "started",
     "priority", "phase", "native_status", "stage", "progress", "attempt", "attempts", "worker",
-    "message", "warning", "next", "links", "pinned", "pinned_time", "archived_time", "clock",
+    "message", "warning", "next", "pinned", "pinned_time", "archived_time", "links", "clock",
 )  # fmt: skip
-_LINKS: Final = 17
-_CLOCK: Final = 21
-_filters = attrgetter(
-    "submitted", "kind", "name", "owner", "queue", "workflow", "parent", "correlation"
-)
-_documents = attrgetter(*DOCUMENTS)
-
-
-def narrowed_job_event(event: RecordedEvent, fields: Iterable[str]) -> RecordedEvent:
-    """Return the event with these fields only; a note about the job then says nothing but when."""
-    return narrowed(event, fields, "job.noted" if event.type in NOTE_TYPES else "")
+_filters = attrgetter(*Before._fields[:8])
 
 
 class Jobs:
     """Each job as it is now."""
 
     name = "jobs"
-    version = 1
+    version = 2
     types = JOB_TYPES
 
     def schema(self, prefix: str) -> str:
@@ -78,56 +47,45 @@ class JobsFold:
     def __init__(self, db: apsw.Connection, prefix: str) -> None:
         self._db = db
         self._sql = named_statements("jobs.sql", prefix)
-        self._states = EntityStates(self._load)
 
     def forget(self) -> None:
-        """Drop what is remembered of the rows."""
-        self._states.forget()
+        """Nothing is remembered here."""
 
-    def _load(self, job: int) -> JobState | None:
-        row = self._db.execute(self._sql["load_job"], (job,)).fetchone()
-        return None if row is None else state_of(row, documents=False)
+    def load(self, jobs: list[int]) -> list[JobState]:
+        """Return the jobs that have rows, as those have them."""
+        rows = self._db.execute(self._sql["load_jobs"], (orjson.dumps(jobs).decode(),))
+        return [_state(row) for row in rows]
 
     def apply(self, batch: Batch) -> None:
-        """Fold the events of each job and write what changed."""
-        courses, statuses, filters, inserts, documents = [], [], [], [], []
-        states: dict[int, JobState] = {}
-        for job, state, events in self._states.before(batch):
-            described = status = None
-            if state is not None:
-                described, status = _filters(state), state.status
-            states[job] = after = advanced(advance_job, state, events)
-            row = _course_row(after, job)
-            now = _filters(after)
-            if described is None:
-                inserts.append((*row, after.status, *now, after.id))
+        """Write what changed of each job."""
+        inserts, moves, courses, filters, documents = [], [], [], [], []
+        for job, before, state, set_documents, _, _ in batch.jobs:
+            row = _course_row(state, job)
+            now = _filters(state)
+            if before is None:
+                inserts.append((state.status, *row, *now, state.id))
             else:
-                courses.append(row)
-                if after.status != status:
-                    statuses.append((after.status, job))
-                if now != described:
+                if state.status is before.status:
+                    courses.append(row)
+                else:
+                    moves.append((state.status, *row))
+                if now != before[:8]:
                     filters.append((*now, job))
-            set_documents = _documents(after)
-            if set_documents != (None, None, None, None):
+            if set_documents is not None:
                 documents.append((job, *map(_json, set_documents)))
-                # Written, and not needed to fold on: a state in memory stays small without them.
-                after.params = after.input = after.result = after.error = None
-        self._write(inserts, courses, statuses, filters, documents)
-        self._states.keep(states, batch)
+        self._write(inserts, moves, courses, filters, documents)
 
     def _write(self, *rows: list[tuple[Any, ...]]) -> None:
-        names = ("insert_job", "update_job", "update_status", "update_filters", "write_documents")
+        names = ("insert_job", "move_job", "update_job", "update_filters", "write_documents")
         for name, some in zip(names, rows, strict=True):
             if some:
                 self._db.executemany(self._sql[name], some)
 
 
 def _course_row(state: JobState, job: int) -> tuple[Any, ...]:
-    row = list(_course(state))
-    row[_LINKS] = orjson.dumps(row[_LINKS]).decode()
-    row[_CLOCK] = orjson.dumps(row[_CLOCK]).decode()
-    row.append(job)
-    return tuple(row)
+    *course, links, clock = _course(state)
+    text = orjson.dumps(links).decode() if links else "[]"
+    return (*course, text, orjson.dumps(clock).decode(), job)
 
 
 def _json(value: Any) -> str | None:
@@ -136,18 +94,19 @@ def _json(value: Any) -> str | None:
 
 _COLUMNS: Final = tuple(JobState.__dataclass_fields__)
 _PLACE: Final[Mapping[str, int]] = {name: place for place, name in enumerate(_COLUMNS)}
-_JSON_PLACES: Final = tuple(_PLACE[name] for name in (*DOCUMENTS, "links", "clock"))
+_STATUS: Final = _PLACE["status"]
+_FLAGS: Final = (_PLACE["submitted_known"], _PLACE["pinned"])
+_JSON: Final = (_PLACE["error"], _PLACE["links"], _PLACE["clock"])
 _STATUSES: Final[Mapping[str, JobStatus]] = {str(status): status for status in JobStatus}
 
 
-def state_of(row: tuple[Any, ...], *, documents: bool = True) -> JobState:
-    """Return the state of a row of ``load_job``; its documents only where they are needed."""
+def _state(row: tuple[Any, ...]) -> JobState:
+    """Return the state of a row of ``load_jobs``."""
     values: list[Any] = list(row)
-    values[_PLACE["status"]] = _STATUSES[values[_PLACE["status"]]]
-    for name in ("submitted_known", "pinned"):
-        values[_PLACE[name]] = bool(values[_PLACE[name]])
-    for place in _JSON_PLACES:
+    values[_STATUS] = _STATUSES[values[_STATUS]]
+    for place in _FLAGS:
+        values[place] = bool(values[place])
+    for place in _JSON:
         if values[place] is not None:
-            keep = documents or _COLUMNS[place] not in DOCUMENTS
-            values[place] = orjson.loads(values[place]) if keep else None
+            values[place] = orjson.loads(values[place])
     return JobState(*values)

@@ -63,34 +63,43 @@ CREATE INDEX ${g}jobs_by_correlation ON ${g}jobs (correlation, submitted)
 CREATE INDEX ${g}jobs_by_status ON ${g}jobs (status, submitted);
 CREATE INDEX ${g}jobs_by_updated ON ${g}jobs (updated);
 
--- name: load_job
--- In the order of the fields of a job's state.
+-- name: load_jobs
+-- Those of a JSON array of numbers, in the order of the fields of a job's state; its documents are
+-- not needed to fold on, but for the error.
 SELECT id, job, submitted, updated, last_position, events, status, status_time, submitted_known,
        started, kind, name, owner, queue, priority, workflow, phase, parent, correlation,
-       native_status, stage, progress, attempt, attempts, worker, params, input, result, message,
+       native_status, stage, progress, attempt, attempts, worker, NULL, NULL, NULL, message,
        warning, error, next, links, pinned, pinned_time, archived_time, clock
-FROM ${g}jobs LEFT JOIN ${g}job_documents USING (job) WHERE job = ?;
+FROM (SELECT value AS number FROM json_each(?))
+CROSS JOIN ${g}jobs ON job = number
+LEFT JOIN ${g}job_documents USING (job);
 
 -- name: insert_job
 INSERT INTO ${g}jobs (
-    updated, last_position, events, status_time, submitted_known, started, priority, phase,
-    native_status, stage, progress, attempt, attempts, worker, message, warning, next, links,
-    pinned, pinned_time, archived_time, clock, job, status,
+    status, updated, last_position, events, status_time, submitted_known, started, priority, phase,
+    native_status, stage, progress, attempt, attempts, worker, message, warning, next, pinned,
+    pinned_time, archived_time, links, clock, job,
     submitted, kind, name, owner, queue, workflow, parent, correlation, id)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?,
         ?, ?);
 
 -- name: update_job
--- Leaves out the columns of the other two, and so their indexes.
+-- Leaves out the status and the columns of the filters, and so their indexes.
 UPDATE ${g}jobs SET
     updated = ?, last_position = ?, events = ?, status_time = ?, submitted_known = ?, started = ?,
     priority = ?, phase = ?, native_status = ?, stage = ?, progress = ?, attempt = ?,
-    attempts = ?, worker = ?, message = ?, warning = ?, next = ?, links = ?, pinned = ?,
-    pinned_time = ?, archived_time = ?, clock = ?
+    attempts = ?, worker = ?, message = ?, warning = ?, next = ?, pinned = ?, pinned_time = ?,
+    archived_time = ?, links = ?, clock = ?
 WHERE job = ?;
 
--- name: update_status
-UPDATE ${g}jobs SET status = ? WHERE job = ?;
+-- name: move_job
+UPDATE ${g}jobs SET
+    status = ?,
+    updated = ?, last_position = ?, events = ?, status_time = ?, submitted_known = ?, started = ?,
+    priority = ?, phase = ?, native_status = ?, stage = ?, progress = ?, attempt = ?,
+    attempts = ?, worker = ?, message = ?, warning = ?, next = ?, pinned = ?, pinned_time = ?,
+    archived_time = ?, links = ?, clock = ?
+WHERE job = ?;
 
 -- name: update_filters
 UPDATE ${g}jobs SET

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,15 +24,25 @@ from domain.errors import ChronicledError, NotFound
 from domain.events import RecordedEvent
 from domain.suggest import did_you_mean
 from projections import store as storage
+from projections.job_states import JobStates
+from projections.jobs import JobsFold
 from projections.progress import Projector
 from projections.registry import PROJECTIONS
 from projections.seam import Batch, Feed, Fold, Projection, ProjectionStatus
 from projections.store import Generation, Store, open_store, statuses
 
-BATCH_EVENTS: Final = 5_000
+BATCH_EVENTS: Final = 10_000
 """How many events one transaction of the live tables takes, at the most."""
+BESIDE_EVENTS: Final = 5_000
+"""The same of a build beside live tables, which wait for it meanwhile."""
 BUILD_EVENTS: Final = 20_000
 """The same while everything is being built: rows that change often are then written once."""
+
+UNINDEXED_MAX: Final = 2_000_000
+"""So far in the log a first build is without its indexes; to make one then takes some seconds, and
+a part of the room that the write-ahead log may have."""
+INDEXED_AT_ONCE_MAX: Final = 100_000
+"""Up to here all indexes are made in one step."""
 
 READ_EVENTS: Final = 1_000
 """How many events are read from the log at once."""
@@ -85,6 +95,7 @@ class ProjectionRunner(Projector):
         self._synchronous = synchronous
         self._store: Store | None = None
         self._members: list[_Member] = []
+        self._states: dict[int, JobStates] = {}
         self._distrusted = False
         self._requested: set[str] = set()
         self._head = 0
@@ -123,6 +134,17 @@ class ProjectionRunner(Projector):
         """Say that a reader found the file damaged: the next step moves it away and rebuilds."""
         self._distrusted = True
         self.wake()
+
+    @property
+    def position(self) -> int:
+        """How far every set of tables is that has not failed; the head where there is none."""
+        positions = [each.generation.position for each in self._members if each.active]
+        return min(positions, default=self._head)
+
+    @property
+    def head(self) -> int:
+        """The newest position of the log when the last step began."""
+        return self._head
 
     def close(self) -> None:
         """Close the file; call it when no thread runs `step` any more."""
@@ -186,7 +208,7 @@ class ProjectionRunner(Projector):
         if self._store is not None:
             with suppress(apsw.Error):
                 self._store.close()
-        self._store, self._members = None, []
+        self._store, self._members, self._states = None, [], {}
 
     def _put_aside(self, why: str) -> None:
         _logger.error("%s is moved away and built afresh: %s", self._path, why)
@@ -208,14 +230,16 @@ class ProjectionRunner(Projector):
                 members.append(_Member(again, projection.fold(store.db, again.prefix)))
             else:
                 members.append(_Member(found, None))
+        # Nobody waits for a first build: it gets its indexes at the end, all at once.
+        first = not any(each.active and each.generation.live for each in members)
         for name, projection in self._projections.items():
             if not any(each.fold for each in members if each.generation.name == name):
-                members.append(self._begin(store, projection))
+                members.append(self._begin(store, projection, indexed=not first))
         return members
 
-    def _begin(self, store: Store, projection: Projection) -> _Member:
+    def _begin(self, store: Store, projection: Projection, *, indexed: bool = True) -> _Member:
         _logger.info("building %s version %d", projection.name, projection.version)
-        build = store.begin_build(projection)
+        build = store.begin_build(projection, indexed=indexed)
         return _Member(build, projection.fold(store.db, build.prefix))
 
     def _begin_requested(self, store: Store) -> None:
@@ -247,6 +271,7 @@ class ProjectionRunner(Projector):
         for member in self._members:
             if member.active:
                 lanes.setdefault(member.generation.position, []).append(member)
+        self._states = {after: self._states[after] for after in lanes if after in self._states}
         worked = False
         following: int | None = None
         head = self._feed.head()
@@ -255,18 +280,19 @@ class ProjectionRunner(Projector):
             following = min(
                 (each.generation.position for each in lane if each.active), default=None
             )
-        if not self._caught_up:
-            self._caught_up = self._is_caught_up(head)
-        self._publish(head)
+        if not worked:
+            self._publish(head)
         return worked
 
     def _advance(
         self, store: Store, lane: list[_Member], after: int, following: int | None
     ) -> bool:
         """Apply the next page to the members of a lane, in one transaction."""
-        # A build beside live tables takes small steps, so that they do not fall behind.
-        live = any(member.active and member.generation.live for member in self._members)
-        limit = self._batch_events if live else self._build_events
+        limit = self._batch_events
+        if not any(member.active and member.generation.live for member in lane):
+            # A build beside live tables takes small steps, so that they do not fall behind.
+            live = any(member.active and member.generation.live for member in self._members)
+            limit = min(limit, BESIDE_EVENTS) if live else self._build_events
         if following is not None:
             limit = min(limit, following - after)
         head = self._feed.head()
@@ -283,7 +309,10 @@ class ProjectionRunner(Projector):
         with store.transaction():
             self._apply(store, lane, page, reached)
             for member in lane:
-                if self._is_complete(member, reached >= head):
+                complete = self._is_complete(member, reached >= head)
+                if complete or (reached > UNINDEXED_MAX and not member.generation.live):
+                    complete &= self._is_indexed(store, member)
+                if complete:
                     self._swap(store, member)
             store.set_head(head)
         self._publish(head)
@@ -305,8 +334,8 @@ class ProjectionRunner(Projector):
     def _apply(
         self, store: Store, lane: list[_Member], page: Sequence[RecordedEvent], reached: int
     ) -> None:
-        entities = store.entities.number(page)
-        whole = Batch(page, entities)
+        states = self._states_of(lane)
+        whole = Batch(page, store.entities.number(page), states)
         for member in lane:
             batch = whole.of(self._projections[member.generation.name].types)
             failure = self._fold(store, member, batch)
@@ -320,7 +349,25 @@ class ProjectionRunner(Projector):
                 failed_position=failure and failure[0],
             )
             store.advance(member.generation)
-        whole.parts.clear()
+        if whole.jobs_are_known:
+            self._states[reached] = states
+        whole.close()
+
+    def _states_of(self, lane: list[_Member]) -> JobStates:
+        """Return the jobs as of the position of a lane."""
+        states = self._states.pop(lane[0].generation.position, None)
+        if states is None:
+            states = JobStates(self._read_before)
+        folds = [member.fold for member in lane if isinstance(member.fold, JobsFold)]
+        states.rows = folds[0].load if folds else None
+        return states
+
+    def _read_before(self, stream: str, position: int) -> Iterator[RecordedEvent]:
+        """Yield the events of a stream before a position."""
+        version = 0
+        while events := self._feed.read_stream(stream, after_version=version, upto=position - 1):
+            yield from events
+            version = events[-1].version
 
     def _fold(self, store: Store, member: _Member, batch: Batch) -> tuple[int, str] | None:
         """Apply a batch up to the event that fails, if one does: its position, and the error."""
@@ -339,7 +386,10 @@ class ProjectionRunner(Projector):
                 _logger.exception("%s failed at event %d", member.generation.name, position)
                 return position, f"{type(error).__name__}: {error}"
             for half in (events[: len(events) // 2], events[len(events) // 2 :]):
-                failure = self._fold(store, member, Batch(half, batch.entities))
+                # The jobs before this half are known to the log alone.
+                part = Batch(half, batch.entities, JobStates(self._read_before))
+                failure = self._fold(store, member, part)
+                part.close()
                 if failure is not None:
                     return failure
         return None
@@ -355,6 +405,14 @@ class ProjectionRunner(Projector):
         if live is not None and live.active:
             return member.generation.position >= live.generation.position
         return at_head
+
+    def _is_indexed(self, store: Store, member: _Member) -> bool:
+        """Make the indexes that a build lacks, of a large one one a step; return if it has all."""
+        projection = self._projections[member.generation.name]
+        while store.add_index(projection, member.generation):
+            if member.generation.position > INDEXED_AT_ONCE_MAX:
+                return False
+        return True
 
     def _swap(self, store: Store, member: _Member) -> None:
         build = member.generation
@@ -377,7 +435,9 @@ class ProjectionRunner(Projector):
         """Show the others how the projections stand."""
 
         def read() -> list[ProjectionStatus]:
-            self._head = self._head if head is None else head
+            if head is not None:
+                self._head = head
+                self._caught_up = self._caught_up or self._is_caught_up(head)
             generations = [member.generation for member in self._members]
             return statuses(self._projections.values(), generations, self._head, self._requested)
 

@@ -9,13 +9,14 @@ alone: never of where a batch ends, nor of any clock.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
 
 import apsw
 
 from domain.events import RecordedEvent
+from projections.job_states import JOB_TYPES, FoldedJob, JobStates
 
 
 class Feed(Protocol):
@@ -39,12 +40,17 @@ class Feed(Protocol):
         """Return up to ``limit`` events after a position, oldest first; none = no more."""
         ...
 
+    def read_stream(
+        self, stream: str, *, after_version: int = 0, upto: int | None = None, limit: int = 1000
+    ) -> Sequence[RecordedEvent]:
+        """Return events of one stream after a version, up to a position; none = no more."""
+        ...
+
     def digest_at(self, position: int) -> bytes | None:
         """Return the log's digest as of a position."""
         ...
 
 
-@dataclass(frozen=True)
 class Batch:
     """Events of the types a projection wants, in log order.
 
@@ -52,38 +58,61 @@ class Batch:
     which projections keep an entity, short and rising where ids are long and random.
     """
 
-    events: Sequence[RecordedEvent]
-    entities: Mapping[str, int]
-    parts: dict[frozenset[str], Batch] = field(default_factory=dict, repr=False)
+    def __init__(
+        self,
+        events: Sequence[RecordedEvent],
+        entities: Mapping[str, int],
+        states: JobStates,
+        parts: dict[frozenset[str], Batch] | None = None,
+    ) -> None:
+        self.events = events
+        self.entities = entities
+        self._states = states
+        self._parts = {} if parts is None else parts
 
     def of(self, types: frozenset[str]) -> Batch:
-        """Return the events of some types; made once for all who ask for the same.
-
-        Who is done with the batch clears ``parts``: they know each other, in a circle.
-        """
-        part = self.parts.get(types)
+        """Return the events of some types; made once for all who ask for the same."""
+        part = self._parts.get(types)
         if part is None:
             events = [event for event in self.events if event.type in types]
-            self.parts[types] = part = Batch(events, self.entities, self.parts)
+            self._parts[types] = part = Batch(events, self.entities, self._states, self._parts)
         return part
+
+    @property
+    def jobs_are_known(self) -> bool:
+        """Whether the states of the jobs are those after the batch."""
+        part = self.of(JOB_TYPES)
+        return "jobs" in part.__dict__ or not part.events
+
+    def close(self) -> None:
+        """Let go of the parts, which know each other in a circle: nobody needs them any more."""
+        self._parts.clear()
 
     @cached_property
     def size(self) -> int:
         """How many bytes the payloads of the events have."""
-        return sum(len(event.data) for event in self.events)
+        return sum([len(event.data) for event in self.events])
 
     @cached_property
     def by_entity(self) -> dict[int, list[RecordedEvent]]:
         """The events of each entity, in log order; entities by rising number."""
-        found: dict[int, list[RecordedEvent]] = {}
-        entities = self.entities
+        found: dict[str, list[RecordedEvent]] = {}
         for event in self.events:
-            entity = entities[event.stream]
-            if entity in found:
-                found[entity].append(event)
+            stream = event.stream
+            if stream in found:
+                found[stream].append(event)
             else:
-                found[entity] = [event]
-        return dict(sorted(found.items()))
+                found[stream] = [event]
+        entities = self.entities
+        return dict(sorted([(entities[stream], events) for stream, events in found.items()]))
+
+    @cached_property
+    def jobs(self) -> list[FoldedJob]:
+        """The jobs that the batch tells of, by rising number: folded once for all who ask."""
+        part = self.of(JOB_TYPES)
+        if part is not self:
+            return part.jobs
+        return self._states.fold(self.by_entity, self.size)
 
 
 class Fold(Protocol):

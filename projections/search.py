@@ -8,32 +8,28 @@ from __future__ import annotations
 
 import unicodedata
 from operator import attrgetter
-from typing import Any, Final
+from typing import Final
 
 import apsw
-import orjson
 
-from domain.events import RecordedEvent
-from domain.job import JobState, JobStatus, advance_job
-from projections.jobs import COURSE_TYPES
+from domain.job import WITH_ERROR, JobState
+from projections.job_states import JOB_TYPES, Before
 from projections.paging import invalid
 from projections.seam import Batch
 from projections.sql import named_statements
-from projections.states import EntityStates, advanced, narrowed
 
 QUERY_CHARACTERS_MAX: Final = 1_000
 """How long the words of a search may be together."""
 
-_FIELDS: Final = ("name", "error", "message", "reason")
-_state_of = attrgetter("status", "status_time", "name", "error", "message", "clock")
+Words = tuple[str | None, str | None, str | None]
 
 
 class Search:
     """The names, errors and messages of jobs, by their words."""
 
     name = "search"
-    version = 1
-    types = COURSE_TYPES
+    version = 2
+    types = JOB_TYPES
 
     def schema(self, prefix: str) -> str:
         """Return the DDL of its tables."""
@@ -50,73 +46,45 @@ class SearchFold:
     def __init__(self, db: apsw.Connection, prefix: str) -> None:
         self._db = db
         self._sql = named_statements("search.sql", prefix)
-        self._states = EntityStates(self._load)
 
     def forget(self) -> None:
-        """Drop what is remembered of the rows."""
-        self._states.forget()
-
-    def _load(self, job: int) -> JobState | None:
-        row: Any = self._db.execute(self._sql["load_words"], (job,)).fetchone()
-        if row is None:
-            return None
-        status, status_time, clock, name, message, error = row
-        state = JobState("", job, 0, 0)
-        state.status, state.status_time = JobStatus(status), status_time
-        state.clock = orjson.loads(clock)
-        state.name, state.message = name, message
-        state.error = None if error is None else {"text": error}
-        return state
+        """Nothing is remembered here."""
 
     def apply(self, batch: Batch) -> None:
-        """Fold the events of each job and write its words where they changed."""
-        jobs, words, wordless = [], [], []
-        states: dict[int, JobState] = {}
-        for job, state, events in self._states.before(batch):
-            telling = [_narrowed(event) for event in events if _tells(event)]
-            if not telling:
+        """Write the words of each job where they changed."""
+        new, changed, gone = [], [], []
+        for job, before, state, _, _, _ in batch.jobs:
+            if before is None:
+                shown = _WORDLESS
+            elif _of_words(state) == _of_words(before):
                 continue
-            before = None if state is None else _state_of(state)
-            shown = (None, None, None) if state is None else _words(state)
-            states[job] = after = advanced(advance_job, state, telling)
-            if _state_of(after) == before:
-                continue
-            now = _words(after)
-            hidden = _text(after.error) if now[1] is None else None
-            clock = orjson.dumps(after.clock).decode()
-            jobs.append((after.status, after.status_time, hidden, clock, job))
+            else:
+                shown = _words(before)
+            now = _words(state)
             if now == shown:
                 continue
-            if any(text is not None for text in now):
-                words.append((*now, job))
-            else:
+            if shown == _WORDLESS:
+                new.append((*now, job))
+            elif now == _WORDLESS:
                 # As if it never had any: the rows must not tell where a batch ended.
-                wordless.append((job,))
-        self._db.executemany(self._sql["write_job"], jobs)
-        self._db.executemany(self._sql["write_words"], words)
-        self._db.executemany(self._sql["delete_words"], wordless)
-        self._states.keep(states, batch)
+                gone.append((job,))
+            else:
+                changed.append((*now, job))
+        self._db.executemany(self._sql["insert_words"], new)
+        self._db.executemany(self._sql["replace_words"], changed)
+        self._db.executemany(self._sql["delete_words"], gone)
 
 
-def _narrowed(event: RecordedEvent) -> RecordedEvent:
-    event = narrowed(event, _FIELDS)
-    error = event.payload.get("error")
-    if error is None:
-        return event
-    text = " ".join(error[part] for part in ("class", "message") if error.get(part))
-    return event._replace(payload={**event.payload, "error": {"text": text}})
+_WORDLESS: Final[Words] = (None, None, None)
+_of_words = attrgetter("name", "message", "error", "status")
 
 
-def _tells(event: RecordedEvent) -> bool:
-    return event.type != "job.progressed" or "message" in event.payload
-
-
-def _text(error: Any) -> str | None:
-    return None if error is None else error["text"]
-
-
-def _words(state: JobState) -> tuple[str | None, str | None, str | None]:
-    return state.name, _text(state.shown_error), state.message
+def _words(job: JobState | Before) -> Words:
+    error = job.error
+    if error is None or job.status not in WITH_ERROR:
+        return job.name, None, job.message
+    text = " ".join([error[part] for part in ("class", "message") if error.get(part)])
+    return job.name, text, job.message
 
 
 def match_expression(q: str) -> str:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple
+from zlib import crc32
 
 import apsw
 
@@ -23,11 +24,11 @@ from projections.sql import named_statements
 
 APPLICATION_ID: Final = 0x63687276
 """``application_id`` of a views file: "chrv"."""
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 """``user_version`` of the tables in ``store.sql``."""
 BUSY_TIMEOUT_MS: Final = 10_000
 """How long a connection waits for a lock held elsewhere (milliseconds)."""
-ENTITIES_CACHED_MAX: Final = 200_000
+ENTITIES_CACHED_MAX: Final = 50_000
 """How many streams' numbers are kept in memory."""
 ENTITY_LENGTH_MAX: Final = 512
 """Streams with longer names are looked up each time."""
@@ -42,6 +43,7 @@ STORAGE: Final = (
 
 _SQL = named_statements("store.sql")
 _GENERATION = re.compile(r"g(\d+)_")
+_INDEX = re.compile(r"^ *CREATE INDEX (\w+)[^;]*;\n?", re.MULTILINE)
 _logger = logging.getLogger(__name__)
 
 
@@ -131,9 +133,9 @@ def _open(path: Path, feed: Feed, synchronous: str) -> Store:
             _check(connection, feed)
         connection.pragma("synchronous", synchronous)
         connection.pragma("secure_delete", 1)
-        connection.pragma("wal_autocheckpoint", 2000)
+        connection.pragma("wal_autocheckpoint", 16000)
         connection.pragma("journal_size_limit", 64 * 1024 * 1024)
-        connection.pragma("cache_size", -64 * 1024)
+        connection.pragma("cache_size", -32 * 1024)
     except BaseException:
         connection.close()
         raise
@@ -178,6 +180,8 @@ def _check(connection: apsw.Connection, feed: Feed) -> None:
     version = connection.pragma("user_version")
     if version > SCHEMA_VERSION:
         raise _UnusableError(f"schema {version}, this program knows {SCHEMA_VERSION}", "newer")
+    if version < SCHEMA_VERSION:
+        raise _UnusableError(f"schema {version}, this program has {SCHEMA_VERSION}", None)
     meta = read_meta(connection)
     if meta.get("log_id") != feed.log_id:
         raise _UnusableError("the views of another log", None)
@@ -202,10 +206,14 @@ def list_generations(connection: apsw.Connection) -> list[Generation]:
 def entity_number(db: apsw.Connection, stream: str) -> int | None:
     """Return the number of a stream, None when it is not known."""
     try:
-        number: int | None = db.execute(_SQL["find_entity"], (stream,)).get
+        number: int | None = db.execute(_SQL["find_entity"], (_hash(stream), stream)).get
     except UnicodeEncodeError:
         return None
     return number
+
+
+def _hash(stream: str) -> int:
+    return crc32(stream.encode())
 
 
 def statuses(
@@ -294,17 +302,30 @@ class Store:
         """Return every set of tables: by projection, the build before the live ones."""
         return list_generations(self.db)
 
-    def begin_build(self, projection: Projection) -> Generation:
-        """Make empty tables for a projection beside the live ones."""
+    def begin_build(self, projection: Projection, *, indexed: bool) -> Generation:
+        """Make empty tables for a projection beside the live ones.
+
+        Without its indexes it is built faster; those that are UNIQUE are needed to build.
+        """
         number = self.db.execute(
             _SQL["insert_generation"], (projection.name, projection.version)
         ).get
         build = Generation(number, projection.name, False, projection.version)
-        self.db.execute(projection.schema(build.prefix))
+        schema = projection.schema(build.prefix)
+        self.db.execute(schema if indexed else _INDEX.sub("", schema))
         names = [name.removeprefix(build.prefix) for name in self._tables(build.prefix)]
         build = build._replace(tables=" ".join(sorted(names)))
         self.db.execute(_SQL["set_tables"], (build.tables, number))
         return build
+
+    def add_index(self, projection: Projection, build: Generation) -> bool:
+        """Make one index that a build lacks; return whether there was one."""
+        present = {row[0] for row in self.db.execute(_SQL["list_indexes"])}
+        for index in _INDEX.finditer(projection.schema(build.prefix)):
+            if index[1] not in present:
+                self.db.execute(index[0])
+                return True
+        return False
 
     def advance(self, generation: Generation) -> None:
         """Write how far a set of tables is, and whether it failed."""
@@ -367,31 +388,40 @@ class Entities:
     def __init__(self, db: apsw.Connection) -> None:
         self._db = db
         self._known: dict[str, int] = {}
+        self._long: list[str] = []
 
-    def number(self, events: Sequence[RecordedEvent]) -> dict[str, int]:
-        """Return the numbers of these events' streams, writing those that are new."""
-        found: dict[str, int] = {}
-        new: list[tuple[int, str]] = []
-        for event in events:
+    def number(self, events: Sequence[RecordedEvent]) -> Mapping[str, int]:
+        """Return the numbers of these events' streams, writing those that are new.
+
+        There may be more in it, and it holds until the next time.
+        """
+        self._forget()
+        known = self._known
+        unknown = {event.stream for event in events}.difference(known)
+        new: list[tuple[int, str, int]] = []
+        for event in events if unknown else ():
             stream = event.stream
-            if stream in found:
+            if stream not in unknown:
                 continue
-            number = self._known.get(stream)
+            unknown.remove(stream)
+            number: int | None = None
             # Version 1 is the first event by definition, which saves looking for an earlier one.
-            if number is None and event.version != 1:
-                number = self._db.execute(_SQL["find_entity"], (stream,)).get
+            if event.version != 1:
+                number = entity_number(self._db, stream)
             if number is None:
                 number = event.position
-                new.append((number, stream))
-            found[stream] = number
+                new.append((number, stream, _hash(stream)))
+            known[stream] = number
+            if len(stream) > ENTITY_LENGTH_MAX:
+                self._long.append(stream)
         self._db.executemany(_SQL["insert_entity"], new)
-        self._remember(found)
-        return found
+        return known
 
-    def _remember(self, found: dict[str, int]) -> None:
-        short = {name: found[name] for name in found if len(name) <= ENTITY_LENGTH_MAX}
-        self._known.update(short)
+    def _forget(self) -> None:
+        """Drop the older half when too many are known, and what is too long to remember."""
+        for stream in self._long:
+            self._known.pop(stream, None)
+        self._long.clear()
         if len(self._known) > ENTITIES_CACHED_MAX:
-            oldest = list(self._known)[: len(self._known) - ENTITIES_CACHED_MAX // 2]
-            for stream in oldest:
+            for stream in list(self._known)[: len(self._known) - ENTITIES_CACHED_MAX // 2]:
                 del self._known[stream]

@@ -29,8 +29,13 @@ CREATE TABLE projections (
 -- projection, where the names of streams are long and random.
 CREATE TABLE entities (
     entity INTEGER PRIMARY KEY,
-    stream TEXT NOT NULL UNIQUE
+    stream TEXT NOT NULL,
+    hash   INTEGER NOT NULL
 ) STRICT;
+
+-- A stream is found by a hash of its name: the names themselves are long, and so random that each
+-- new one is written to another page.
+CREATE INDEX entities_by_hash ON entities (hash);
 
 -- name: read_meta
 SELECT key, value FROM views_meta;
@@ -64,8 +69,12 @@ UPDATE projections SET live = 1 WHERE generation = ?;
 -- Without the shadow tables of full-text indexes, which go with their virtual table.
 SELECT name FROM pragma_table_list WHERE schema = 'main' AND type IN ('table', 'virtual');
 
+-- name: list_indexes
+SELECT name FROM sqlite_schema WHERE type = 'index';
+
 -- name: find_entity
-SELECT entity FROM entities WHERE stream = ?;
+-- Different names may have the same hash.
+SELECT entity FROM entities WHERE hash = ? AND stream = ?;
 
 -- name: insert_entity
-INSERT INTO entities (entity, stream) VALUES (?, ?) ON CONFLICT DO NOTHING;
+INSERT INTO entities (entity, stream, hash) VALUES (?, ?, ?) ON CONFLICT DO NOTHING;

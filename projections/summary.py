@@ -8,25 +8,23 @@ files). A job counts for the day it was submitted, an alert for that of its firs
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from operator import attrgetter
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import apsw
-import orjson
 
 from domain.alert import AlertState, AlertStatus, advance_alert
 from domain.clock import effective_time
-from domain.events import RecordedEvent
-from domain.job import JobState, JobStatus, advance_job
+from domain.job import TERMINAL, JobState, JobStatus
 from domain.timestamps import EARLIEST, MICROSECONDS, format_timestamp
 from projections.alerts import Alerts
-from projections.jobs import JOB_TYPES, TRANSITION_TYPES, narrowed_job_event
+from projections.job_states import JOB_TYPES, Before, FoldedJob
 from projections.paging import check_values
 from projections.seam import Batch
 from projections.sql import named_statements
-from projections.states import EntityStates, advanced, narrowed
+from projections.states import EntityStates, advanced
 
 HOUR: Final = 3_600 * MICROSECONDS
 DAY: Final = 24 * HOUR
@@ -50,7 +48,7 @@ class Summary:
     """How many jobs, alerts and files there are, by day and hour, and how long jobs take."""
 
     name = "summary"
-    version = 1
+    version = 2
     types = JOB_TYPES | _ALERT_TYPES | _FILE_TYPES
 
     def schema(self, prefix: str) -> str:
@@ -62,84 +60,84 @@ class Summary:
         return SummaryFold(db, prefix)
 
 
-class _JobFacts(NamedTuple):
-    """What a job adds to the counts; durations as buckets."""
+_JobFacts = tuple[int, str, str, int | None, int | None]
+"""What a job adds to the counts: hour, kind, status, and its run and its wait as buckets."""
 
-    hour: int
-    kind: str
-    status: str
-    run: int | None
-    queue: int | None
-
-    def counters(self) -> Iterator[Counted]:
-        """Yield each counter in which the job counts."""
-        for span, start in _spans(self.hour):
-            yield Counted("status", span, start, _ANY_KIND, self.status)
-            yield Counted("kind", span, start, self.kind, self.status)
-            if span != HOUR_SPAN:
-                if self.run is not None:
-                    yield Counted("run", span, start, self.kind, self.run)
-                if self.queue is not None:
-                    yield Counted("queue", span, start, self.kind, self.queue)
-
-
-class _OtherFacts(NamedTuple):
-    """What an alert or a message about a file adds to the counts."""
-
-    hour: int
-    measure: str
-    key: str
-
-    def counters(self) -> Iterator[Counted]:
-        """Yield each counter in which it counts."""
-        for span, start in _spans(self.hour):
-            yield Counted(self.measure, span, start, _ANY_KIND, self.key)
-
-
-class Counted(NamedTuple):
-    """The key of a counter."""
-
-    measure: str
-    span: int
-    start: int
-    kind: str
-    key: str | int
+Counted = tuple[str, int, int, str, str | int]
+"""The key of a counter: measure, span, start, kind, key."""
 
 
 def _spans(hour: int) -> tuple[tuple[int, int], ...]:
     return ((TOTAL_SPAN, 0), (DAY_SPAN, hour // 24), (HOUR_SPAN, hour))
 
 
-def _bucket(seconds: float | None) -> int | None:
-    return None if seconds is None else bisect_left(BUCKETS, seconds)
+def _job_facts(job: JobState | Before) -> _JobFacts:
+    started, status = job.started, job.status
+    run = queue = None
+    if started is not None:
+        # Where the times contradict, it is not known how long it was.
+        if started >= job.submitted:
+            queue = _bucket((started - job.submitted) / MICROSECONDS)
+        ended = job.status_time if status in TERMINAL else None
+        if ended is not None and ended >= started:
+            run = _bucket((ended - started) / MICROSECONDS)
+    return (job.submitted // HOUR, job.kind or _ANY_KIND, status, run, queue)
 
 
-def _job_facts(state: JobState) -> _JobFacts:
-    run, queue = _bucket(state.run_seconds), _bucket(state.queue_seconds)
-    return _JobFacts(state.submitted // HOUR, state.kind or _ANY_KIND, state.status, run, queue)
+def _bucket(seconds: float) -> int:
+    return bisect_left(BUCKETS, seconds)
 
 
-def _alert_facts(state: AlertState) -> _OtherFacts:
-    first = state.updated if state.first_seen is None else state.first_seen
-    return _OtherFacts(first // HOUR, "alert", state.state)
+def _alert_hour(state: AlertState) -> int:
+    return (state.updated if state.first_seen is None else state.first_seen) // HOUR
 
 
-_job_row = attrgetter(
-    "kind", "status", "status_time", "submitted", "submitted_known", "started", "clock"
-)
 _alert_row = attrgetter("state", "state_time", "first_seen", "updated")
 
 
-def _telling(state: JobState | None, events: Sequence[RecordedEvent]) -> list[RecordedEvent]:
-    """Return what the events tell the counts: progress and notes do so at times only.
+class _Changes:
+    """How a batch moves the counts; what it takes out and puts back is in none of them."""
 
-    They can be the first that is heard of a job, whose submission comes later or never.
-    """
-    if (state is None or not state.submitted_known) and not any(
-        event.type == "job.submitted" for event in events
-    ):
-        return [narrowed_job_event(event, ("kind",)) for event in events]
-    return [narrowed(event, ("kind",)) for event in events if event.type in TRANSITION_TYPES]
+    def __init__(self) -> None:
+        self._jobs: dict[_JobFacts, int] = {}
+        self._others: dict[tuple[str, int, str], int] = {}
+
+    def job(self, facts: _JobFacts, number: int) -> None:
+        """Count a job in (1) or out (-1)."""
+        self._jobs[facts] = self._jobs.get(facts, 0) + number
+
+    def other(self, measure: str, hour: int, key: str, number: int) -> None:
+        """Count an alert or a message about a file in or out."""
+        counted = (measure, hour, key)
+        self._others[counted] = self._others.get(counted, 0) + number
+
+    def counters(self) -> list[tuple[Counted, int]]:
+        """Return each counter that changes, in the order of their keys, and by how much."""
+        changes: defaultdict[Counted, int] = defaultdict(int)
+        durations: defaultdict[Counted, int] = defaultdict(int)
+        kinds: defaultdict[tuple[int, str, str], int] = defaultdict(int)
+        for (hour, kind, status, run, queue), number in self._jobs.items():
+            if number:
+                kinds[hour, kind, status] += number
+                if run is not None:
+                    durations["run", DAY_SPAN, hour // 24, kind, run] += number
+                if queue is not None:
+                    durations["queue", DAY_SPAN, hour // 24, kind, queue] += number
+        for (hour, kind, status), number in kinds.items():
+            if number:
+                for span, start in _spans(hour):
+                    changes["status", span, start, _ANY_KIND, status] += number
+                    changes["kind", span, start, kind, status] += number
+        for counted, number in durations.items():
+            if number:
+                measure, _, _, kind, bucket = counted
+                changes[counted] += number
+                changes[measure, TOTAL_SPAN, 0, kind, bucket] += number
+        for (measure, hour, key), number in self._others.items():
+            if number:
+                for span, start in _spans(hour):
+                    changes[measure, span, start, _ANY_KIND, key] += number
+        return sorted([(counted, number) for counted, number in changes.items() if number])
 
 
 class SummaryFold:
@@ -148,24 +146,11 @@ class SummaryFold:
     def __init__(self, db: apsw.Connection, prefix: str) -> None:
         self._db = db
         self._sql = named_statements("summary.sql", prefix)
-        self._jobs = EntityStates(self._load_job)
         self._alerts = EntityStates(self._load_alert)
 
     def forget(self) -> None:
         """Drop what is remembered of the rows."""
-        self._jobs.forget()
         self._alerts.forget()
-
-    def _load_job(self, job: int) -> JobState | None:
-        row: Any = self._db.execute(self._sql["load_job"], (job,)).fetchone()
-        if row is None:
-            return None
-        kind, status, status_time, submitted, known, started, clock = row
-        state = JobState("", job, submitted, 0)
-        state.kind, state.status, state.status_time = kind, JobStatus(status), status_time
-        state.submitted_known, state.started = bool(known), started
-        state.clock = orjson.loads(clock)
-        return state
 
     def _load_alert(self, alert: int) -> AlertState | None:
         row: Any = self._db.execute(self._sql["load_alert"], (alert,)).fetchone()
@@ -177,55 +162,39 @@ class SummaryFold:
 
     def apply(self, batch: Batch) -> None:
         """Count the events of a batch."""
-        moves: Counter[_JobFacts | _OtherFacts] = Counter()
-        self._apply_jobs(batch.of(JOB_TYPES), moves)
-        self._apply_alerts(batch.of(_ALERT_TYPES), moves)
+        changes = _Changes()
+        self._apply_jobs(batch.jobs, changes)
+        self._apply_alerts(batch.of(_ALERT_TYPES), changes)
         for event in batch.of(_FILE_TYPES).events:
-            moves[_OtherFacts(effective_time(event) // HOUR, "file", "observed")] += 1
-        changes: Counter[Counted] = Counter()
-        for facts, number in moves.items():
-            if number:
-                for counted in facts.counters():
-                    changes[counted] += number
-        changed = sorted(
-            ((counted, number) for counted, number in changes.items() if number), key=repr
-        )
-        self._db.executemany(self._sql["add"], [(*counted, number) for counted, number in changed])
-        fallen = [counted for counted, number in changed if number < 0]
+            changes.other("file", effective_time(event) // HOUR, "observed", 1)
+        counters = changes.counters()
+        self._db.executemany(self._sql["add"], [(*counted, number) for counted, number in counters])
+        fallen = [counted for counted, number in counters if number < 0]
         self._db.executemany(self._sql["drop_zero"], fallen)
 
-    def _apply_jobs(self, batch: Batch, moves: Counter[_JobFacts | _OtherFacts]) -> None:
-        rows = []
-        states: dict[int, JobState] = {}
-        for job, state, events in self._jobs.before(batch):
-            telling = _telling(state, events)
-            if not telling:
-                continue
-            before = None if state is None else _job_row(state)
-            facts = None if state is None else _job_facts(state)
-            states[job] = after = advanced(advance_job, state, telling)
-            row = _job_row(after)
-            if row == before:
-                continue
-            rows.append((*row[:-1], orjson.dumps(after.clock).decode(), job))
-            if facts is not None:
-                moves[facts] -= 1
-            moves[_job_facts(after)] += 1
-        self._db.executemany(self._sql["write_job"], rows)
-        self._jobs.keep(states, batch)
+    @staticmethod
+    def _apply_jobs(jobs: Sequence[FoldedJob], changes: _Changes) -> None:
+        for _, before, state, _, _, _ in jobs:
+            if before is None:
+                changes.job(_job_facts(state), 1)
+            elif _of_interest(state) != _of_interest(before):
+                changes.job(_job_facts(before), -1)
+                changes.job(_job_facts(state), 1)
 
-    def _apply_alerts(self, batch: Batch, moves: Counter[_JobFacts | _OtherFacts]) -> None:
+    def _apply_alerts(self, batch: Batch, changes: _Changes) -> None:
         rows = []
         states: dict[int, AlertState] = {}
         for alert, state, events in self._alerts.before(batch):
             if state is not None:
-                moves[_alert_facts(state)] -= 1
-            telling = [narrowed(event, ()) for event in events]
-            states[alert] = after = advanced(advance_alert, state, telling)
-            moves[_alert_facts(after)] += 1
+                changes.other("alert", _alert_hour(state), state.state, -1)
+            states[alert] = after = advanced(advance_alert, state, events)
+            changes.other("alert", _alert_hour(after), after.state, 1)
             rows.append((*_alert_row(after), alert))
         self._db.executemany(self._sql["write_alert"], rows)
         self._alerts.keep(states, batch)
+
+
+_of_interest = attrgetter("submitted", "kind", "status", "status_time", "started")
 
 
 _SQL = named_statements("summary.sql")

@@ -15,18 +15,7 @@ CREATE TABLE ${g}summary_counters (
     PRIMARY KEY (measure, span, start, kind, key)
 ) STRICT, WITHOUT ROWID;
 
--- What each job and each alert adds to the counts follows from its row here. `clock` is JSON.
-CREATE TABLE ${g}summary_jobs (
-    job             INTEGER PRIMARY KEY,
-    kind            TEXT,
-    status          TEXT NOT NULL,
-    status_time     INTEGER,
-    submitted       INTEGER NOT NULL,
-    submitted_known INTEGER NOT NULL,
-    started         INTEGER,
-    clock           TEXT NOT NULL
-) STRICT;
-
+-- What each alert adds to the counts follows from its row here.
 CREATE TABLE ${g}summary_alerts (
     alert      INTEGER PRIMARY KEY,
     state      TEXT NOT NULL,
@@ -34,19 +23,6 @@ CREATE TABLE ${g}summary_alerts (
     first_seen INTEGER,
     updated    INTEGER NOT NULL
 ) STRICT;
-
--- name: load_job
-SELECT kind, status, status_time, submitted, submitted_known, started, clock
-FROM ${g}summary_jobs WHERE job = ?;
-
--- name: write_job
-INSERT INTO ${g}summary_jobs (
-    kind, status, status_time, submitted, submitted_known, started, clock, job)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?)
-ON CONFLICT (job) DO UPDATE SET
-    kind = excluded.kind, status = excluded.status, status_time = excluded.status_time,
-    submitted = excluded.submitted, submitted_known = excluded.submitted_known,
-    started = excluded.started, clock = excluded.clock;
 
 -- name: load_alert
 SELECT state, state_time, first_seen, updated FROM ${g}summary_alerts WHERE alert = ?;

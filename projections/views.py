@@ -23,6 +23,7 @@ from projections.seam import ProjectionStatus
 from projections.store import (
     BUSY_TIMEOUT_MS,
     DAMAGED,
+    SCHEMA_VERSION,
     STORAGE,
     Generation,
     file_at,
@@ -203,6 +204,8 @@ class Views:
                 answer = query(db)
             except apsw.SQLError as error:
                 # The tables of an older version need not have what this version asks for.
+                if db.pragma("user_version") != SCHEMA_VERSION:
+                    raise NotReady("the views are of another version of the program") from error
                 for projection in PROJECTIONS:
                     each = live.get(projection.name)
                     if projection.name in names and each and each.version != projection.version:

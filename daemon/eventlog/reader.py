@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import apsw
@@ -12,8 +12,8 @@ from daemon.eventlog.connection import ReadPool
 from daemon.eventlog.requests import EventPage, EventQuery
 from daemon.eventlog.statements import SQL
 from daemon.eventlog.transaction import NAME_LENGTH_MAX
-from domain.catalog import upcast
-from domain.events import RecordedEvent
+from domain.catalog import event_types, upcast
+from domain.events import ExtensionValue, RecordedEvent
 from domain.timestamps import format_timestamp
 
 SCAN_POSITIONS: Final = 20_000
@@ -22,6 +22,14 @@ NAMES_MAX: Final = 100_000
 """How many types and sources are remembered, each."""
 PAGE_BYTES: Final = 8 * 1024 * 1024
 """A page ends early once its payloads have this many bytes; decoded they take many times that."""
+EXTENSIONS_MAX: Final = 10_000
+"""How many decoded extensions are remembered."""
+EXTENSIONS_LENGTH_MAX: Final = 256
+"""Longer ones are decoded each time."""
+
+_CLASS_VERSIONS: Final = {each.name: each.class_version for each in event_types()}
+_loads: Final = orjson.loads
+_tuple: Final = tuple.__new__
 
 
 class Reader:
@@ -31,6 +39,7 @@ class Reader:
         self._pool = pool
         self._types: dict[int, str] = {}
         self._sources: dict[int, str] = {}
+        self._extensions: dict[str | None, Mapping[str, ExtensionValue]] = {None: {}}
 
     def head(self) -> int:
         """Return the newest position in the file, 0 when it holds none."""
@@ -154,23 +163,38 @@ class Reader:
         self, db: apsw.Connection, rows: Iterable[Any], bytes_max: int = PAGE_BYTES
     ) -> tuple[list[RecordedEvent], bool]:
         """Return the events of rows, and whether all of them; at least one, then to the bound."""
-        types, sources = self._types, self._sources
+        types, sources, known = self._types, self._sources, self._extensions
         events: list[RecordedEvent] = []
         size = 0
+        # This is the dearest loop of all reading: what repeats is looked up, what is read once is
+        # put straight into the tuple that an event is.
         for (position, stream, version, type_id, time, recordedtime, source_id, event_id, data,
              extensions, class_version) in rows:  # fmt: skip
             name = types.get(type_id) or self._name(db, types, "type", type_id)
             source = sources.get(source_id) or self._name(db, sources, "source", source_id)
-            payload = upcast(name, class_version, orjson.loads(data))
-            extra = orjson.loads(extensions) if extensions else {}
-            events.append(RecordedEvent(
+            payload = _loads(data)
+            if class_version != _CLASS_VERSIONS.get(name, class_version):
+                payload = upcast(name, class_version, payload)
+            extra = known.get(extensions)
+            if extra is None:
+                extra = self._decoded(extensions)
+            events.append(_tuple(RecordedEvent, (
                 position, stream, version, name, time, recordedtime, source, event_id, data,
                 payload, extra, class_version,
-            ))  # fmt: skip
+            )))  # fmt: skip
             size += len(data)
             if size >= bytes_max:
                 return events, False
         return events, True
+
+    def _decoded(self, text: str) -> Mapping[str, ExtensionValue]:
+        """Decode extensions; the events of one run have the same, so short ones are remembered."""
+        extensions: Mapping[str, ExtensionValue] = orjson.loads(text) if text else {}
+        if len(text) <= EXTENSIONS_LENGTH_MAX:
+            if len(self._extensions) >= EXTENSIONS_MAX:
+                self._extensions = {None: {}}
+            self._extensions[text] = extensions
+        return extensions
 
     @staticmethod
     def _name(db: apsw.Connection, names: dict[int, str], kind: str, number: int) -> str:

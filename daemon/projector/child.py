@@ -1,8 +1,7 @@
 """The projector: brings the views up to the log, in a process that does nothing else.
 
 It reads the log's file, writes the views, and tells the daemon how the projections stand. The
-daemon wakes it after commits; between two looks at the log it rests a moment, because a transaction
-costs much the same for one event as for many.
+daemon wakes it after commits; how soon it looks at the log then is a matter of its `pace`.
 """
 
 from __future__ import annotations
@@ -23,11 +22,10 @@ from daemon import logs
 from daemon.eventlog.log_file import LogFile
 from daemon.lifecycle import ServiceThread, system_clock
 from daemon.projector.messages import Line, Settings
+from daemon.projector.pace import PacedRunner
 from domain.errors import ChronicledError
 from projections.runner import ProjectionRunner
 
-PACE_SECONDS: Final = 0.01
-"""How long after a wake the next one is heeded."""
 NICENESS: Final = 10
 """Whoever waits for an acknowledgement goes before the views."""
 
@@ -97,12 +95,13 @@ def work(line: Line, wakes: socket.socket) -> int:
     reporter = Reporter(line, runner)
     runner.on_progress(reporter.report)
     reporter.report()
-    thread = ServiceThread(runner, system_clock)
+    paced = PacedRunner(runner)
+    thread = ServiceThread(paced, system_clock)
     gc.collect()
     gc.freeze()
     gc.set_threshold(100_000, 50, 100)
     thread.start()
-    threading.Thread(target=_heed, args=(wakes, runner), name="wake", daemon=True).start()
+    threading.Thread(target=_heed, args=(wakes, paced), name="wake", daemon=True).start()
     for message in messages:
         if "stop" in message:
             thread.stop()
@@ -118,9 +117,7 @@ def work(line: Line, wakes: socket.socket) -> int:
     os._exit(0)
 
 
-def _heed(wakes: socket.socket, runner: ProjectionRunner) -> None:
-    """Wake the runner when the daemon says so, at a bounded pace: many wakes are one."""
-    pause = threading.Event()
+def _heed(wakes: socket.socket, paced: PacedRunner) -> None:
+    """Wake the runner when the daemon says so."""
     while wakes.recv(65536):
-        runner.wake()
-        pause.wait(PACE_SECONDS)
+        paced.wake()

@@ -75,6 +75,12 @@ class _Upto:
         self.events += len(events)
         return events
 
+    def read_stream(
+        self, stream: str, *, after_version: int = 0, upto: int | None = None, limit: int = 1000
+    ) -> Sequence[RecordedEvent]:
+        """Return events of one stream, as the log has them."""
+        return self.log.read_stream(stream, after_version=after_version, upto=upto, limit=limit)
+
     def digest_at(self, position: int) -> bytes | None:
         """Return the log's digest as of a position."""
         return self.log.digest_at(position)

@@ -9,18 +9,20 @@ import pytest
 from hypothesis import given
 from recorded import NOON, RANKS, in_log_order, job_events, recorded
 
+from domain.clock import effective_time
 from domain.events import RecordedEvent
+from domain.history import history_entry
 from domain.job import (
     RANKS as STATUS_RANKS,
 )
 from domain.job import (
+    STATUS_OF,
     TERMINAL,
     JobState,
     JobStatus,
     advance_job,
     fold_job,
     job_view,
-    transition_of,
 )
 from domain.timestamps import MICROSECONDS, SKEW_LIMIT
 
@@ -49,10 +51,9 @@ def naive(events: list[RecordedEvent]) -> dict[str, Any]:
             fields["pinned"] = event.type == "job.pinned"
         if "correlationid" in event.extensions:
             fields["correlation"] = event.extensions["correlationid"]
-        transition = transition_of(event)
-        if transition is not None:
-            fields["status"] = transition.status
-            fields["status_time"] = transition.time
+        if event.type in STATUS_OF:
+            fields["status"] = STATUS_OF[event.type]
+            fields["status_time"] = effective_time(event)
     return fields
 
 
@@ -74,11 +75,7 @@ def test_times_come_from_their_own_transitions(events: list[RecordedEvent]) -> N
     assert state.submitted == min(submissions or [event.time for event in events])
     assert state.started == max(starts, default=None)
     assert state.updated == max(event.time for event in events)
-    ends = [
-        transition.time
-        for event in events
-        if (transition := transition_of(event)) is not None and transition.status in TERMINAL
-    ]
+    ends = [event.time for event in events if STATUS_OF.get(event.type) in TERMINAL]
     assert state.ended == (max(ends) if state.status in TERMINAL else None)
 
 
@@ -213,11 +210,11 @@ def test_a_clock_far_ahead_is_cut() -> None:
     ahead = recorded("job.failed", at=86_400, recorded_at=0)
     state = fold(ahead, recorded("job.succeeded", at=301, recorded_at=301))
     assert state.status is JobStatus.SUCCEEDED
-    transition = transition_of(ahead)
-    assert transition is not None
-    assert transition.skewed
-    assert transition.time == NOON + SKEW_LIMIT
-    behind = transition_of(recorded("job.failed", at=300, recorded_at=0))
+    entry = history_entry(None, ahead)
+    assert entry is not None
+    assert entry.skewed
+    assert entry.time == NOON + SKEW_LIMIT
+    behind = history_entry(None, recorded("job.failed", at=300, recorded_at=0))
     assert behind is not None
     assert not behind.skewed
 

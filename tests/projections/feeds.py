@@ -75,6 +75,18 @@ class MemoryFeed:
             return self.events[after : after + limit]
         return [event for event in self.events if event.position > after][:limit]
 
+    def read_stream(
+        self, stream: str, *, after_version: int = 0, upto: int | None = None, limit: int = 1000
+    ) -> Sequence[RecordedEvent]:
+        """Return up to ``limit`` events of one stream after a version, up to a position."""
+        return [
+            event
+            for event in self.events
+            if event.stream == stream
+            and event.version > after_version
+            and (upto is None or event.position <= upto)
+        ][:limit]
+
     def digest_at(self, position: int) -> bytes | None:
         """Return the digest as of a position."""
         upto = position

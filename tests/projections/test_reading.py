@@ -297,8 +297,8 @@ def test_a_closed_reader_answers_no_more(path, feed) -> None:
 def test_the_state_of_a_projection_follows_from_its_tables() -> None:
     """Every combination of live tables and build has a state, and the error of either shows."""
     words = Jobs()
-    live, old = Generation(1, "jobs", True, 1, 9), Generation(1, "jobs", True, 0, 9)
-    build = Generation(2, "jobs", False, 1, 5)
+    live, old = Generation(1, "jobs", True, 2, 9), Generation(1, "jobs", True, 1, 9)
+    build = Generation(2, "jobs", False, 2, 5)
     bad = {"error": "ValueError: no", "failed_position": 6}
     cases = {
         "building": [[], [build]],

@@ -12,7 +12,7 @@ from feeds import MemoryFeed, built, dump
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from projections import states
+from projections import job_states, states
 from projections.registry import PROJECTIONS
 from projections.runner import ProjectionRunner
 
@@ -151,8 +151,26 @@ def test_rows_do_not_depend_on_what_is_remembered(feed: MemoryFeed) -> None:
         warm, cold = Path(folder, "warm.db"), Path(folder, "cold.db")
         built(warm, feed, build_events=3)
         patch.setattr(states, "REMEMBERED_MAX", 0)
+        patch.setattr(job_states, "REMEMBERED_MAX", 0)
         built(cold, feed, build_events=3)
         assert dump(cold) == dump(warm)
+
+
+@settings(max_examples=40, deadline=None)
+@given(LOGS, st.booleans())
+def test_rows_do_not_depend_on_the_neighbours(feed: MemoryFeed, cold: bool) -> None:
+    """Without the rows of `jobs` to load from, the others fold the log, and come to the same."""
+    without = [projection for projection in PROJECTIONS if projection.name != "jobs"]
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        whole, alone = Path(folder, "whole.db"), Path(folder, "alone.db")
+        built(whole, feed, build_events=3)
+        if cold:
+            patch.setattr(job_states, "REMEMBERED_MAX", 0)
+        built(alone, feed, projections=without, build_events=3)
+        expected = dump(whole)
+        for table, found in dump(alone).items():
+            if table != "projections":
+                assert found == expected[table]
 
 
 @settings(max_examples=60, deadline=None)

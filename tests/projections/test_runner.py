@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from zlib import crc32
 
 import apsw
 import pytest
@@ -14,7 +15,7 @@ from feeds import MemoryFeed, WordCounts, built, rows, steps, submitted, table_n
 from domain.errors import DiskFull, NotFound, StorageFailed
 from domain.events import RecordedEvent
 from projections.runner import ProjectionRunner
-from projections.store import open_store
+from projections.store import _SQL, entity_number, open_store
 
 
 @pytest.fixture
@@ -407,9 +408,55 @@ def test_entities_are_numbered_by_their_first_event(path, feed, monkeypatch, bou
     try:
         found = {}
         for event in feed.events:
-            found |= store.entities.number([event])
+            found[event.stream] = store.entities.number([event])[event.stream]
         expected = {"a1": 1, "b1": 2, "a2": 3, "c1": 4, "a3": 5, "b2": 6, "d1": 9}
         assert found == {f"job/{subject}": number for subject, number in expected.items()}
-        assert store.entities.number(feed.events) == found
+        known = store.entities.number(feed.events)
+        assert {stream: known[stream] for stream in found} == found
     finally:
         store.close()
+
+
+def test_names_with_the_same_hash_are_told_apart(path, feed) -> None:
+    """A stream is found by hash and name, along the index."""
+    assert crc32(b"job/plumless") == crc32(b"job/buckeroo")
+    events = [
+        feed.events[0]._replace(position=position, stream=stream)
+        for position, stream in ((5, "job/plumless"), (200_000, "job/x"), (300_000, "job/buckeroo"))
+    ]
+    store = open_store(path, feed)
+    try:
+        store.entities.number(events)
+        found = {event.stream: entity_number(store.db, event.stream) for event in events}
+        assert found == {event.stream: event.position for event in events}
+        assert entity_number(store.db, "job/y") is None
+        plan = store.db.execute("EXPLAIN QUERY PLAN " + _SQL["find_entity"], (1, "x")).fetchall()
+        assert "USING INDEX entities_by_hash (hash=?)" in str(plan)
+    finally:
+        store.close()
+
+
+@pytest.mark.parametrize(("at_once", "unindexed"), [(100, 100), (0, 100), (0, 3)])
+def test_a_first_build_gets_its_indexes_at_last(
+    path, feed, runners, monkeypatch, at_once, unindexed
+) -> None:
+    """A small one all at once, a large one one a step; it is live when it has all of them."""
+    monkeypatch.setattr("projections.runner.INDEXED_AT_ONCE_MAX", at_once)
+    monkeypatch.setattr("projections.runner.UNINDEXED_MAX", unindexed)
+    index = "g1_words_by_count"
+    options = {"build_events": 4}
+    runners.append(runner := ProjectionRunner(path, feed, [WordCounts()], **options))
+    indexes = "(SELECT name FROM sqlite_schema WHERE type = 'index')"
+    runner.step(0)
+    assert ((index,) in rows(path, indexes)) == (unindexed == 3)
+    runner.close()
+    runners.append(runner := ProjectionRunner(path, feed, [WordCounts()], **options))
+    steps(runner, 2)
+    assert (state(runner)[0] == "live") == (at_once == 100 or unindexed == 3)
+    runner.catch_up()
+    assert state(runner) == ("live", 9)
+    assert (index,) in rows(path, indexes)
+    assert rows(path, "words") == WORDS
+    runner.request_rebuild()
+    runner.step(0)
+    assert ("g2_words_by_count",) in rows(path, indexes)

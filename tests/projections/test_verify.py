@@ -86,7 +86,6 @@ CHANGES = {
     "jobs": ("UPDATE jobs SET owner = 'x' WHERE job = 1", "job 1"),
     "job_documents": ("INSERT INTO job_documents (job, params) VALUES (1, '{}')", "job 1"),
     "job_history": ("DELETE FROM job_history WHERE position = 2", "position 2"),
-    "job_courses": ("UPDATE job_courses SET attempt = 2 WHERE job = 7", "job 7"),
     "alerts": ("UPDATE alerts SET count = count + 1 WHERE id = 's-0'", "alert 5"),
     "alert_timeline": ("DELETE FROM alert_timeline WHERE position = 5", "position 5"),
     "files": ("UPDATE files SET state = 'removed' WHERE path = 's-0'", "file 6"),
@@ -95,9 +94,7 @@ CHANGES = {
         "UPDATE summary_counters SET count = 7 WHERE measure = 'status' AND span = 0",
         "measure 'status', span 0",
     ),
-    "summary_jobs": ("DELETE FROM summary_jobs WHERE job = 1", "job 1"),
     "search": ("DELETE FROM search WHERE rowid = 1", "rowid 1"),
-    "search_jobs": ("UPDATE search_jobs SET clock = '[]' WHERE job = 1", "job 1"),
     "entities": ("UPDATE entities SET stream = 'job/x' WHERE entity = 1", "entity 1"),
 }
 

@@ -12,7 +12,9 @@ import apsw
 import pytest
 from feeds import MemoryFeed, WordCounts, built, rows, submitted, table_names
 
+from domain.errors import NotReady
 from projections.runner import ProjectionRunner
+from projections.views import Views
 
 WORDS = [("a", 2, 1), ("b", 1, 2)]
 
@@ -47,7 +49,7 @@ def test_the_file_is_made_as_it_should_be(path: Path) -> None:
     db = apsw.Connection(str(path))
     try:
         pragmas = ("page_size", "auto_vacuum", "journal_mode", "application_id", "user_version")
-        assert [db.pragma(name) for name in pragmas] == [4096, 2, "wal", 0x63687276, 1]
+        assert [db.pragma(name) for name in pragmas] == [4096, 2, "wal", 0x63687276, 2]
     finally:
         db.close()
 
@@ -128,15 +130,29 @@ def test_another_programs_database_is_moved_away(path: Path, feed: MemoryFeed) -
     assert rows(path, "words") == WORDS
 
 
+def test_an_older_schema_is_rebuilt(path: Path, feed: MemoryFeed) -> None:
+    """Until then a reader is told so, where it asks for what was not there."""
+    change(path, "DROP INDEX entities_by_hash; ALTER TABLE entities DROP COLUMN hash")
+    change(path, "PRAGMA user_version = 1; UPDATE projections SET name = 'alerts'")
+    views = Views(path)
+    try:
+        with pytest.raises(NotReady, match="another version"):
+            views.alert("a")
+    finally:
+        views.close()
+    built(path, feed, projections=[WordCounts()])
+    assert rows(path, "words") == WORDS
+
+
 def test_a_newer_schema_is_moved_away_and_said(
     path: Path, feed: MemoryFeed, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Views are derived: a newer program's are put aside, with a word about it, and rebuilt."""
-    change(path, "PRAGMA user_version = 2")
+    change(path, "PRAGMA user_version = 3")
     built(path, feed, projections=[WordCounts()])
     assert rows(path, "words") == WORDS
     assert path.with_name("views.db.newer").exists()
-    assert "schema 2, this program knows 1" in caplog.text
+    assert "schema 3, this program knows 2" in caplog.text
 
 
 def test_a_file_taken_away_at_work_is_rebuilt(path: Path, feed: MemoryFeed) -> None:
@@ -206,7 +222,9 @@ import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from feeds import MemoryFeed, WordCounts, submitted
+from domain.errors import NotReady
 from projections.runner import ProjectionRunner
+from projections.views import Views
 feed = MemoryFeed()
 submitted(feed, [f"{n % 7}{n}" for n in range(400)])
 runner = ProjectionRunner(Path(sys.argv[2]), feed, [WordCounts()], batch_events=20, build_events=20)

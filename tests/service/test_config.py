@@ -23,7 +23,7 @@ DEFAULTS = {
     "log.group_bytes": 8_388_608,
     "log.queue_events": 50_000,
     "log.queue_bytes": 67_108_864,
-    "views.batch_events": 5_000,
+    "views.batch_events": 10_000,
     "views.synchronous": "NORMAL",
     "logging.level": "info",
     "logging.format": "auto",

@@ -19,10 +19,12 @@ from daemon.eventlog.log import EventLog
 from daemon.eventlog.log_file import LogFile
 from daemon.lock import find_daemon
 from daemon.projector.messages import Line, Settings
+from daemon.projector.pace import PacedRunner, rest_after
 from daemon.projector.process import ProjectorProcess
 from domain.errors import NotFound
 from domain.events import NewEvent
 from projections.registry import PROJECTIONS
+from projections.runner import ProjectionRunner
 from projections.views import Views
 
 SECONDS = 30.0
@@ -293,3 +295,41 @@ def test_a_stop_does_not_wait_for_a_hanging_projector(daemon: DaemonProcess) -> 
     daemon.signal(signal.SIGTERM)
     assert daemon.wait(seconds=60) == 0
     assert not Path(f"/proc/{projector}").exists()
+
+
+def test_the_rest_follows_the_work(tmp_path: Path, log: EventLog) -> None:
+    """After many events up to the head the projector rests half as long as it worked.
+
+    What is left is done at once, and a wake waits until the rest is over.
+    """
+    log.append([submitted(f"job-{number}") for number in range(250)])
+    moments = iter([0.0, 1.0, 1.06, 1.07, 2.0, 2.001])
+    with (
+        closing(LogFile(Path(log.path))) as file,
+        closing(ProjectionRunner(tmp_path / "views.db", file, build_events=150)) as runner,
+    ):
+        paced = PacedRunner(runner, lambda: next(moments))
+        assert paced.step(0) == 0
+        assert (runner.position, runner.head) == (150, 250)
+        assert paced.step(0) == pytest.approx(0.03)
+        paced.woken.clear()
+        paced.wake()
+        assert paced.woken.is_set()
+        assert paced.step(0) is None
+    assert [rest_after(worked) for worked in (0.0, 0.05, 0.1, 9.0)] == [0.01, 0.025, 0.05, 0.05]
+
+
+def test_few_events_are_followed_up_at_once(tmp_path: Path, log: EventLog) -> None:
+    """After a few events the next step comes at once, and only a wake has to wait."""
+    log.append([submitted("one")])
+    moments = iter([0.0, 0.06, 0.0601, 0.0602, 0.2, 0.21])
+    with (
+        closing(LogFile(Path(log.path))) as file,
+        closing(ProjectionRunner(tmp_path / "views.db", file)) as runner,
+    ):
+        paced = PacedRunner(runner, lambda: next(moments))
+        assert paced.step(0) == 0
+        assert paced.step(0) is None
+        paced.woken.clear()
+        paced.wake()
+        assert paced.woken.is_set()
