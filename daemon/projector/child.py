@@ -16,18 +16,16 @@ import sys
 import threading
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from daemon import logs
 from daemon.eventlog.log_file import LogFile
 from daemon.lifecycle import ServiceThread, system_clock
+from daemon.projector.courtesy import Courtesy, be_last
 from daemon.projector.messages import Line, Settings
 from daemon.projector.pace import PacedRunner
 from domain.errors import ChronicledError
 from projections.runner import ProjectionRunner
-
-NICENESS: Final = 10
-"""Whoever waits for an acknowledgement goes before the views."""
 
 _logger = logging.getLogger(__name__)
 
@@ -63,12 +61,10 @@ def main() -> int:
         # A signal to the whole group is for the daemon, which then says when to stop.
         signal.signal(number, signal.SIG_IGN)
     line, wakes = (socket.socket(fileno=int(number)) for number in sys.argv[1:3])
-    with contextlib.suppress(OSError):
-        os.nice(NICENESS)
-    return work(Line(line), wakes)
+    return work(Line(line), wakes, be_last())
 
 
-def work(line: Line, wakes: socket.socket) -> int:
+def work(line: Line, wakes: socket.socket, courtesy: Courtesy) -> int:
     """Keep the views up to date until the daemon says stop; return the exit code.
 
     When the daemon has gone without a word the process ends at once: a transaction that was not
@@ -95,7 +91,7 @@ def work(line: Line, wakes: socket.socket) -> int:
     reporter = Reporter(line, runner)
     runner.on_progress(reporter.report)
     reporter.report()
-    paced = PacedRunner(runner)
+    paced = PacedRunner(runner, courtesy)
     thread = ServiceThread(paced, system_clock)
     gc.collect()
     gc.freeze()

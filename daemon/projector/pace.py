@@ -1,8 +1,7 @@
 """How often the projector looks at the log.
 
-A transaction costs much the same for a few events as for many, so the projector rests after one:
-in a steady stream the events of the rest are then taken together. The rest follows the work, so
-that it is short where little comes, and under load leaves a part of the processor to intake.
+A transaction costs much the same for a few events as for many, so the projector rests a moment
+after one: in a steady stream the events of the rest are then taken together.
 """
 
 from __future__ import annotations
@@ -12,20 +11,11 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+from daemon.projector.courtesy import Courtesy
 from projections.runner import ProjectionRunner
 
-REST_SECONDS_MIN: Final = 0.01
-"""The least rest after events were taken up to the head of the log."""
-REST_SECONDS_MAX: Final = 0.05
-"""The longest such rest: it is a part of the lag."""
-
-MANY_EVENTS: Final = 100
-"""With fewer in a step there is no rest before the next one, which as a rule has nothing to do."""
-
-
-def rest_after(worked_seconds: float) -> float:
-    """Return how long to rest after so much work: half as long, within bounds."""
-    return min(max(worked_seconds / 2, REST_SECONDS_MIN), REST_SECONDS_MAX)
+REST_SECONDS: Final = 0.01
+"""How long the projector rests after events that it took up to the head of the log."""
 
 
 class PacedRunner:
@@ -37,9 +27,13 @@ class PacedRunner:
     name = ProjectionRunner.name
 
     def __init__(
-        self, runner: ProjectionRunner, monotonic: Callable[[], float] = time.monotonic
+        self,
+        runner: ProjectionRunner,
+        courtesy: Courtesy,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._runner = runner
+        self._courtesy = courtesy
         self._monotonic = monotonic
         self._at_work = threading.Lock()
         self._rests_until = 0.0
@@ -51,17 +45,15 @@ class PacedRunner:
         return self._runner.woken
 
     def step(self, now: int) -> float | None:
-        """Do a step of the runner; where many events led to the head, the next one has to wait."""
+        """Do a step of the runner; where it led to the head, the next one has to wait."""
         runner = self._runner
-        with self._at_work:
-            began, position = self._monotonic(), runner.position
+        with self._at_work, self._courtesy.working():
+            position = runner.position
             delay = runner.step(now)
-            if delay != 0 or runner.position < runner.head:
+            if runner.position == position or runner.position < runner.head:
                 return delay
-            ended = self._monotonic()
-            rest = rest_after(ended - began)
-            self._rests_until = ended + rest
-            return rest if runner.position - position >= MANY_EVENTS else delay
+            self._rests_until = self._monotonic() + REST_SECONDS
+            return REST_SECONDS
 
     def wake(self) -> None:
         """Wake the runner when it has rested: many wakes are one."""

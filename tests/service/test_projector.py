@@ -18,8 +18,9 @@ from waiting import wait_until
 from daemon.eventlog.log import EventLog
 from daemon.eventlog.log_file import LogFile
 from daemon.lock import find_daemon
+from daemon.projector.courtesy import WINDOW_SECONDS, Courtesy, may_return, schedule
 from daemon.projector.messages import Line, Settings
-from daemon.projector.pace import PacedRunner, rest_after
+from daemon.projector.pace import REST_SECONDS, PacedRunner
 from daemon.projector.process import ProjectorProcess
 from domain.errors import NotFound
 from domain.events import NewEvent
@@ -297,39 +298,77 @@ def test_a_stop_does_not_wait_for_a_hanging_projector(daemon: DaemonProcess) -> 
     assert not Path(f"/proc/{projector}").exists()
 
 
-def test_the_rest_follows_the_work(tmp_path: Path, log: EventLog) -> None:
-    """After many events up to the head the projector rests half as long as it worked.
-
-    What is left is done at once, and a wake waits until the rest is over.
-    """
+def test_the_projector_rests_at_the_head_and_not_before(tmp_path: Path, log: EventLog) -> None:
+    """Events up to the head are followed by a rest, which a wake waits for; others at once."""
     log.append([submitted(f"job-{number}") for number in range(250)])
-    moments = iter([0.0, 1.0, 1.06, 1.07, 2.0, 2.001])
+    moments = iter([1.0, 1.02])
     with (
         closing(LogFile(Path(log.path))) as file,
         closing(ProjectionRunner(tmp_path / "views.db", file, build_events=150)) as runner,
     ):
-        paced = PacedRunner(runner, lambda: next(moments))
+        paced = PacedRunner(runner, Courtesy(lambda _: None), lambda: next(moments))
         assert paced.step(0) == 0
         assert (runner.position, runner.head) == (150, 250)
-        assert paced.step(0) == pytest.approx(0.03)
+        assert paced.step(0) == REST_SECONDS
         paced.woken.clear()
         paced.wake()
         assert paced.woken.is_set()
         assert paced.step(0) is None
-    assert [rest_after(worked) for worked in (0.0, 0.05, 0.1, 9.0)] == [0.01, 0.025, 0.05, 0.05]
 
 
-def test_few_events_are_followed_up_at_once(tmp_path: Path, log: EventLog) -> None:
-    """After a few events the next step comes at once, and only a wake has to wait."""
-    log.append([submitted("one")])
-    moments = iter([0.0, 0.06, 0.0601, 0.0602, 0.2, 0.21])
-    with (
-        closing(LogFile(Path(log.path))) as file,
-        closing(ProjectionRunner(tmp_path / "views.db", file)) as runner,
-    ):
-        paced = PacedRunner(runner, lambda: next(moments))
-        assert paced.step(0) == 0
-        assert paced.step(0) is None
-        paced.woken.clear()
-        paced.wake()
-        assert paced.woken.is_set()
+class Worker:
+    """A thread of which a test says how long it works, and what of that it had a processor."""
+
+    def __init__(self) -> None:
+        self.now = self.used = 0.0
+        self.changes: list[bool] = []
+        self.courtesy = Courtesy(self.changes.append, lambda: self.now, lambda: self.used)
+
+    def work(self, seconds: float, share: float) -> None:
+        """Work so long."""
+        with self.courtesy.working():
+            self.now += seconds
+            self.used += seconds * share
+
+
+def test_work_gives_way_until_nothing_is_left_for_it() -> None:
+    """It is idle from its first step; who starves in a window is ordinary for the next ones."""
+    worker = Worker()
+    worker.work(0.5, 0.0)
+    assert worker.changes == [True]
+    worker.work(WINDOW_SECONDS, 0.5)
+    assert worker.changes == [True]
+    worker.now += 60.0  # A rest is no work.
+    worker.work(WINDOW_SECONDS, 0.05)
+    assert worker.changes == [True, False]
+    worker.work(WINDOW_SECONDS / 2, 0.0)
+    worker.work(WINDOW_SECONDS / 2, 0.1)
+    assert worker.changes == [True, False]
+    worker.work(WINDOW_SECONDS, 0.6)
+    assert worker.changes == [True, False, True]
+
+
+def test_a_thread_becomes_idle_and_ordinary_again() -> None:
+    """The system takes both, where it lets an idle thread return; other threads stay alike."""
+    if not may_return():
+        pytest.skip("an idle thread could not become ordinary again here")
+    seen: list[int] = []
+
+    def change() -> None:
+        for idle in (True, False):
+            schedule(idle)
+            seen.append(os.sched_getscheduler(0))
+
+    thread = threading.Thread(target=change)
+    thread.start()
+    thread.join()
+    assert seen == [os.SCHED_IDLE, os.SCHED_OTHER]
+    assert os.sched_getscheduler(0) == os.SCHED_OTHER
+
+
+def test_the_thread_that_folds_gives_way(daemon: DaemonProcess) -> None:
+    """Of the projector's threads the one that brings the views on is idle, and no other."""
+    daemon.wait_caught_up()
+    threads = Path(f"/proc/{projector_of(daemon)}/task")
+    policies = [os.sched_getscheduler(int(each.name)) for each in threads.iterdir()]
+    assert policies.count(os.SCHED_IDLE) == (1 if may_return() else 0)
