@@ -23,7 +23,7 @@ from benchmarks.client import percentile
 from benchmarks.load import send
 from benchmarks.suite import Bench, Figures
 from daemon.eventlog.log import EventLog
-from daemon.lifecycle import ServiceThread, system_clock
+from daemon.lifecycle import ServiceThread, settle_collector, system_clock
 from daemon.lock import LOG_FILE, VIEWS_FILE
 from daemon.projector.messages import Settings
 from daemon.projector.process import ProjectorProcess
@@ -225,12 +225,10 @@ def typed_envelopes() -> TypeAdapter[Any]:
 
 @contextmanager
 def collector(*, frozen: bool) -> Iterator[None]:
-    """Run with the collector as Python sets it up, or as the daemon does."""
+    """Run with the collector as Python sets it up, or as the daemon and its children do."""
     before = gc.get_threshold()
     if frozen:
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(100_000, 50, 100)
+        settle_collector()
     try:
         yield
     finally:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from benchmarks.cache import copy, kept_log
 from benchmarks.client import percentile
+from benchmarks.levers import collector
 from benchmarks.load import client, send
 from benchmarks.service import Service, remove_views, serving
 from benchmarks.suite import Bench, Figures
@@ -147,9 +148,10 @@ def build_rate(data: Path, projections: tuple[Projection, ...], name: str) -> Fi
         closing(EventLog.open(data / LOG_FILE)) as log,
         closing(ProjectionRunner(data / VIEWS_FILE, log, projections)) as runner,
     ):
-        cpu, started = time.process_time(), time.perf_counter()
-        runner.catch_up()
-        seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
+        with collector(frozen=True):
+            cpu, started = time.process_time(), time.perf_counter()
+            runner.catch_up()
+            seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
         count = log.head()
     return {
         f"projections/{name} events/s": count / seconds,

@@ -7,6 +7,7 @@ drives the same steps by hand, with a clock of its own, in whatever order it lik
 
 from __future__ import annotations
 
+import gc
 import logging
 import threading
 import time
@@ -23,6 +24,16 @@ BACKOFF_SECONDS_MAX: Final = 30.0
 """The longest rest of a service that keeps failing."""
 
 _logger = logging.getLogger(__name__)
+
+
+def settle_collector() -> None:
+    """Tell the garbage collector that what is there now stays, and that much more comes and goes.
+
+    As Python sets it up, it takes up to a fifth of the time of a process with many small objects.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 100)
 
 
 def system_clock() -> int:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import logging
 import os
 import shlex
@@ -27,7 +26,7 @@ from daemon.api.context import Context
 from daemon.api.direct import Direct
 from daemon.config import Config
 from daemon.eventlog.log import EventLog
-from daemon.lifecycle import Clock, system_clock
+from daemon.lifecycle import Clock, settle_collector, system_clock
 from daemon.listeners import Listeners, bind
 from daemon.lock import DataDirectory
 from daemon.notify import Notifier, inherited_sockets
@@ -278,10 +277,7 @@ class Daemon:
         return 0 if self._stopping.is_set() else 1
 
     def _opened(self, parts: Parts, listeners: Listeners) -> None:
-        # What is there now stays: the collector need not look at it ever again.
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(100_000, 50, 100)
+        settle_collector()
         self._directory.announce(
             url=listeners.url, socket=str(listeners.path), started=self._clock()
         )

@@ -25,6 +25,7 @@ from daemon.cli.progress import OnProgress
 from daemon.eventlog.log import EventLog
 from daemon.eventlog.log_file import LogFile
 from daemon.eventlog.requests import LogHealth, WriterBounds
+from daemon.lifecycle import settle_collector
 from daemon.lock import LOG_FILE, VIEWS_FILE, DataDirectory
 from daemon.replay.verify import verify
 from projections.runner import ProjectionRunner
@@ -149,6 +150,7 @@ def rebuild_files(data: Path, name: str | None, on_progress: OnProgress) -> dict
         _locked_log(data) as (log, directory),
         closing(ProjectionRunner(directory.views_path, log)) as runner,
     ):
+        settle_collector()
         runner.request_rebuild(name)
         while runner.step(0) is not None:
             built = [each.built for each in runner.status() if each.built is not None]

@@ -6,7 +6,6 @@ body's own it gives back, and the daemon decodes it itself.
 
 from __future__ import annotations
 
-import gc
 import pickle
 import signal
 import socket
@@ -14,6 +13,7 @@ import sys
 from collections.abc import Callable
 
 from daemon.decoder.frames import DECODERS, HEAD
+from daemon.lifecycle import settle_collector
 from domain.errors import ChronicledError
 from domain.events import NewEvent
 from domain.limits import Limits
@@ -25,8 +25,7 @@ def main() -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         # A signal to the whole group is for the daemon, which then ends the connection.
         signal.signal(number, signal.SIG_IGN)
-    gc.freeze()
-    gc.set_threshold(100_000, 50, 100)
+    settle_collector()
     descriptor, *bounds = map(int, sys.argv[1:])
     with socket.socket(fileno=descriptor) as connection:
         serve(connection, Limits(*bounds))

@@ -7,7 +7,6 @@ daemon wakes it after commits; how soon it looks at the log then is a matter of 
 from __future__ import annotations
 
 import contextlib
-import gc
 import logging
 import os
 import signal
@@ -20,7 +19,7 @@ from typing import Any
 
 from daemon import logs
 from daemon.eventlog.log_file import LogFile
-from daemon.lifecycle import ServiceThread, system_clock
+from daemon.lifecycle import ServiceThread, settle_collector, system_clock
 from daemon.projector.courtesy import Courtesy, be_last
 from daemon.projector.messages import Line, Settings
 from daemon.projector.pace import PacedRunner
@@ -93,9 +92,7 @@ def work(line: Line, wakes: socket.socket, courtesy: Courtesy) -> int:
     reporter.report()
     paced = PacedRunner(runner, courtesy)
     thread = ServiceThread(paced, system_clock)
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(100_000, 50, 100)
+    settle_collector()
     thread.start()
     threading.Thread(target=_heed, args=(wakes, paced), name="wake", daemon=True).start()
     for message in messages:
