@@ -27,7 +27,7 @@ import orjson
 from domain.catalog import EventType, find_type, unknown_type
 from domain.errors import Fault, ReservedType, TooLarge
 from domain.events import ExtensionValue, NewEvent
-from domain.faults import escape, is_valid, payload_faults
+from domain.faults import FAULTS_MAX, escape, is_valid, payload_faults
 from domain.limits import Limits
 from domain.payloads.base import INTEGER_MAX, encode_payload
 from domain.suggest import shorten
@@ -233,6 +233,8 @@ def _extensions(obj: Mapping[Any, Any], faults: list[Fault]) -> dict[str, Extens
     for name, value in obj.items():
         if value is None or name in _NOT_EXTENSIONS:
             continue
+        if len(faults) >= FAULTS_MAX:
+            break
         detail = _extension_fault(name, value)
         if detail is None:
             extensions[name] = value

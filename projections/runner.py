@@ -20,7 +20,7 @@ from typing import Final, TypeVar
 
 import apsw
 
-from domain.errors import ChronicledError, NotFound
+from domain.errors import ChronicledError, DiskFull, NotFound, StorageFailed
 from domain.events import RecordedEvent
 from domain.suggest import did_you_mean
 from projections import store as storage
@@ -376,7 +376,8 @@ class ProjectionRunner(Projector):
         try:
             with store.db:
                 member.fold.apply(batch)
-        except storage.STORAGE:
+        except (*storage.STORAGE, StorageFailed, DiskFull):
+            # The disk's fault, of the views or of the log: the whole step is tried again.
             raise
         except Exception as error:
             member.fold.forget()
@@ -410,7 +411,8 @@ class ProjectionRunner(Projector):
         """Make the indexes that a build lacks, of a large one one a step; return if it has all."""
         projection = self._projections[member.generation.name]
         while store.add_index(projection, member.generation):
-            if member.generation.position > INDEXED_AT_ONCE_MAX:
+            # One that has failed has no further step.
+            if member.active and member.generation.position > INDEXED_AT_ONCE_MAX:
                 return False
         return True
 

@@ -69,6 +69,7 @@ class Batch:
         self.entities = entities
         self._states = states
         self._parts = {} if parts is None else parts
+        self._failure: Exception | None = None
 
     def of(self, types: frozenset[str]) -> Batch:
         """Return the events of some types; made once for all who ask for the same."""
@@ -112,7 +113,14 @@ class Batch:
         part = self.of(JOB_TYPES)
         if part is not self:
             return part.jobs
-        return self._states.fold(self.by_entity, self.size)
+        if self._failure is not None:
+            # Rows of `jobs` may be beyond the batch by now: nobody can fold it once more.
+            raise self._failure
+        try:
+            return self._states.fold(self.by_entity, self.size)
+        except Exception as error:
+            self._failure = error
+            raise
 
 
 class Fold(Protocol):

@@ -145,9 +145,18 @@ class Taken(Waiting):
 
 
 def is_beginning(data: bytes) -> bool:
-    """Return whether the data is the beginning of a head that may yet be plain."""
+    """Return whether the data is the beginning of a head that may yet be plain.
+
+    What the parser would refuse already is none: its sender may wait to be told.
+    """
     begins = data.startswith(BEGINNING) or BEGINNING.startswith(data)
-    return begins and len(data) < HEAD_BYTES_MAX and _HEAD_END not in data
+    if not begins or len(data) >= HEAD_BYTES_MAX or _HEAD_END in data:
+        return False
+    try:
+        httptools.HttpRequestParser(_Head()).feed_data(data)
+    except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+        return False
+    return True
 
 
 class _Head:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import resource
+import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Final
@@ -21,7 +21,6 @@ WINDOW_SECONDS: Final = 2.0
 """After so much work it is looked for how much of that time there was a processor."""
 STARVING: Final = 0.1
 """With a smaller share than this it does not give way for the next such time."""
-_NICENESS_MAX: Final = 20
 
 
 class Courtesy:
@@ -76,7 +75,18 @@ def schedule(idle: bool) -> None:
 
 
 def may_return() -> bool:
-    """Return whether a thread of this process that is idle may become ordinary again."""
-    limit = resource.getrlimit(resource.RLIMIT_NICE)[0]
-    allowed = limit == resource.RLIM_INFINITY or limit >= _NICENESS_MAX - NICENESS
-    return hasattr(os, "SCHED_IDLE") and (allowed or os.geteuid() == 0)
+    """Return whether a thread of this process that is idle may become ordinary again: by trying."""
+    if not hasattr(os, "SCHED_IDLE"):
+        return False
+    returned = False
+
+    def go_and_return() -> None:
+        nonlocal returned
+        schedule(True)
+        schedule(False)
+        returned = os.sched_getscheduler(0) == os.SCHED_OTHER
+
+    thread = threading.Thread(target=go_and_return, name="courtesy")
+    thread.start()
+    thread.join()
+    return returned

@@ -240,6 +240,29 @@ def test_a_request_may_come_byte_by_byte(play: Callable[..., None]) -> None:
     play(scene)
 
 
+@pytest.mark.parametrize(
+    "beginning",
+    [
+        post(submitted("one")).replace(b"\r\n", b"\n"),
+        b"POST /api/events HTTP/9.9\r\n",
+        b"POST /api/events GARBAGE GARBAGE",
+        b"POST /api/events HTTP/1.1\r\nHost: localhost\r\nBad Header\x01: x\r\n",
+    ],
+)
+def test_a_beginning_that_is_wrong_is_refused_at_once(
+    play: Callable[..., None], beginning: bytes
+) -> None:
+    """What can never become a request is not waited with: 400, and the connection ends."""
+
+    async def scene(bench: Bench) -> None:
+        wire = bench.connect()
+        wire.protocol.data_received(beginning)
+        assert wire.writes[0].startswith(b"HTTP/1.1 400 ")
+        assert wire.closed
+
+    play(scene)
+
+
 # -- several on one connection --------------------------------------------------------------------
 
 

@@ -10,8 +10,10 @@ import pytest
 
 from domain.catalog import event_types
 from domain.cloudevents import from_batch, from_binary, from_json, from_ndjson, from_structured
+from domain.envelope import read_event
 from domain.errors import (
     ChronicledError,
+    Fault,
     Invalid,
     ReservedType,
     TooLarge,
@@ -297,3 +299,11 @@ def test_bad_binary_messages(
     assert (type(error), [fault.pointer for fault in error.errors]) == (kind, [pointer])
     broken = refusal(lambda: from_binary(good, b"{", LIMITS))
     assert type(broken) is Undecodable
+
+
+def test_no_more_is_looked_at_than_an_error_names() -> None:
+    """Of an event with very many wrong attributes only so many become faults."""
+    faults: list[Fault] = []
+    wrong = {f"A{number}": 1 for number in range(50 * FAULTS_MAX)}
+    assert read_event(event(**wrong), LIMITS, faults) is None
+    assert len(faults) == FAULTS_MAX

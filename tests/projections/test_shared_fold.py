@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from feeds import SECOND, START, MemoryFeed, built, dump
 
+from domain.errors import StorageFailed
 from domain.events import RecordedEvent
 from projections import job_states
 from projections.job_history import JobHistoryFold
@@ -197,3 +198,79 @@ def test_only_the_words_of_an_error_are_kept() -> None:
     ((_, _, state, documents, _, _),) = states.fold({1: [feed.add("job.lost", "a")]}, 1)
     assert documents is None
     assert state.updated == START + 2 * SECOND
+
+
+def test_a_fold_that_fails_once_leaves_no_gap(
+    tmp_path: Path, feed: MemoryFeed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows of `jobs` that are beyond a batch by then are not taken for those before it."""
+    path, advance = tmp_path / "views.db", job_states.advance_job
+    shown = upto(feed, BAD - 6)
+    runner = ProjectionRunner(path, shown)
+    runner.catch_up()
+    for name in sorted(OF_JOBS - {"jobs"}):
+        runner.request_rebuild(name)  # Behind `jobs` from now on.
+        runner.catch_up()
+    for event in feed.events[BAD - 6 :]:
+        shown.append(event)
+    failures = [MemoryError("once")]
+
+    def failing(state: Any, event: RecordedEvent) -> Any:
+        if event.position == BAD and failures:
+            raise failures.pop()
+        return advance(state, event)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(job_states, "advance_job", failing)
+        runner.catch_up()
+    assert not failures
+    assert not [each for each in runner.status() if each.error]
+    runner.close()
+    built(tmp_path / "whole.db", feed)
+    assert dump(path) == dump(tmp_path / "whole.db")
+
+
+def test_a_log_that_cannot_be_read_is_no_fault_of_a_projection(
+    tmp_path: Path, feed: MemoryFeed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A build that needs a job's earlier events fails as a step, and goes on after the fault."""
+    path = tmp_path / "views.db"
+    built(path, feed)
+    monkeypatch.setattr("projections.runner.BESIDE_EVENTS", 6)
+    runner = ProjectionRunner(path, feed)
+    runner.request_rebuild("summary")
+    runner.step(0)
+    runner._states.clear()
+
+    def broken(*_: Any, **__: Any) -> Any:
+        raise StorageFailed("disk I/O error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(feed, "read_stream", broken)
+        with pytest.raises(StorageFailed):
+            runner.catch_up()
+    runner.catch_up()
+    assert not [each for each in runner.status() if each.error]
+    runner.close()
+    built(tmp_path / "whole.db", feed)
+    assert dump(path) == dump(tmp_path / "whole.db")
+
+
+def test_a_large_first_build_that_fails_is_shown_too(
+    tmp_path: Path, feed: MemoryFeed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its rows before the event it fails at go live at once, however many indexes they lack."""
+    monkeypatch.setattr("projections.runner.INDEXED_AT_ONCE_MAX", 1)
+    apply = JobsFold.apply
+
+    def failing(self: Any, batch: Batch) -> None:
+        apply(self, batch)
+        if any(event.position == BAD for event in batch.events):
+            raise ValueError("no")
+
+    monkeypatch.setattr(JobsFold, "apply", failing)
+    runner = ProjectionRunner(tmp_path / "views.db", feed)
+    runner.catch_up()
+    (status,) = (each for each in runner.status() if each.name == "jobs")
+    assert (status.state, status.position, status.failed_position) == ("failed", BAD - 1, BAD)
+    runner.close()

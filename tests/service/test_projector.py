@@ -366,6 +366,19 @@ def test_a_thread_becomes_idle_and_ordinary_again() -> None:
     assert os.sched_getscheduler(0) == os.SCHED_OTHER
 
 
+def test_no_thread_becomes_idle_that_could_not_return(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the system lets a thread become idle and not ordinary again, none is to try."""
+    asked = os.sched_setscheduler
+
+    def refuse(pid: int, policy: int, parameter: os.sched_param) -> None:
+        if policy != os.SCHED_IDLE:
+            raise PermissionError
+        asked(pid, policy, parameter)
+
+    monkeypatch.setattr(os, "sched_setscheduler", refuse)
+    assert not may_return()
+
+
 def test_the_thread_that_folds_gives_way(daemon: DaemonProcess) -> None:
     """Of the projector's threads the one that brings the views on is idle, and no other."""
     daemon.wait_caught_up()
