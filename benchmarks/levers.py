@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import marshal
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -18,11 +19,13 @@ import apsw
 import orjson
 from pydantic import Field, TypeAdapter, create_model
 
+from benchmarks import writers
 from benchmarks.children import PYTHON, child, lines_of
 from benchmarks.client import percentile
 from benchmarks.load import send
 from benchmarks.suite import Bench, Figures
 from daemon.eventlog.log import EventLog
+from daemon.eventlog.requests import Append
 from daemon.lifecycle import ServiceThread, settle_collector, system_clock
 from daemon.lock import LOG_FILE, VIEWS_FILE
 from daemon.projector.messages import Settings
@@ -31,6 +34,7 @@ from domain.catalog import event_types
 from domain.cloudevents import from_batch
 from domain.events import NewEvent, Receipt, RecordedEvent
 from domain.limits import Limits
+from domain.prepared import prepare_all
 from projections.runner import BATCH_EVENTS, ProjectionRunner
 
 GROUP = 300
@@ -65,6 +69,7 @@ def measure(bench: Bench) -> Figures:
         hand_over,
         batches_of_projections,
         projections_beside,
+        writers_beside,
         servers,
     ):
         figures |= lever(bench, events)
@@ -357,6 +362,56 @@ def _thread(log: EventLog) -> Iterator[None]:
         thread.start()
         yield
         thread.stop()
+
+
+def writers_beside(bench: Bench, events: Sequence[bytes]) -> Figures:
+    """Decode and append with many requests under way: the writer on a thread, or a process."""
+    figures: Figures = {}
+    for kind, size, under_way in (("batches of 100", 100, 8), ("single events", 1, 64)):
+        bodies = [
+            b"[" + b",".join(events[at : at + size]) + b"]" for at in range(0, len(events), size)
+        ]
+        for name, through in (("as it is", _through_thread), ("a process", _through_process)):
+            room = threading.Semaphore(under_way)
+            started, done = time.perf_counter(), 0
+            until = started + bench.scale.seconds
+            with through(bench.fresh("lever") / LOG_FILE, room) as append:
+                for body in bodies:
+                    room.acquire()
+                    append(prepare_all(_decode(body)))
+                    done += size
+                    if time.perf_counter() > until:
+                        break
+                for _ in range(under_way):
+                    room.acquire()
+                seconds = time.perf_counter() - started
+            figures[f"writer of {kind}, {name}: events/s"] = done / seconds
+    return figures
+
+
+@contextmanager
+def _through_thread(path: Path, room: threading.Semaphore) -> Iterator[Callable[[Any], None]]:
+    with closing(EventLog.open(path)) as log:
+        log.start()
+        yield lambda events: log.submit(Append(events), lambda _: room.release())
+
+
+@contextmanager
+def _through_process(path: Path, room: threading.Semaphore) -> Iterator[Callable[[Any], None]]:
+    def hear() -> None:
+        while told := said.read1(4096):
+            room.release(len(told))
+
+    command = [PYTHON, "-m", "benchmarks.writers", path]
+    with child(command, log=path.with_name("writer.log"), piped=True) as process:
+        said: Any = lines_of(process)
+        said.read(1)
+        hearing = threading.Thread(target=hear)
+        hearing.start()
+        assert process.stdin is not None
+        yield partial(writers.send, process.stdin)
+        process.stdin.close()
+        hearing.join()
 
 
 # -- the server ----------------------------------------------------------------------------------

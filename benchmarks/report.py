@@ -35,7 +35,8 @@ RATIOS: tuple[tuple[str, tuple[str, ...]], ...] = (
     (r"peers/.* events/s", (PLAIN_BATCH, PLAIN_SINGLE)),
     (r"limits/.* events/s", (PLAIN_BATCH,)),
     (
-        r"levers/(storage|keys|decoding|hand-over|projections|beside the projections), .*: (.*)",
+        r"levers/(storage|keys|decoding|hand-over|projections|beside the projections"
+        r"|writer of [\w ]+), .*: (.*)",
         ("levers/{0}, as it is: {1}",),
     ),
     (r"levers/server, .*: (.*)", ("levers/server, uvloop httptools bare: {0}",)),
