@@ -33,10 +33,10 @@ PARTS = (
     Part("limits", "raw inserts of the same rows", limits.measure),
     Part("levers", "what each decision of the design is worth", levers.measure, once=True),
     Part("peers", "other stores on the same events", peers.measure),
-    Part("big", "intake at the largest log", intake.measure_big),
+    Part("big", "intake at the largest log", intake.measure_big, once=True),
     Part("projections", "catching up, lag, building again", projection.measure),
     Part("growth", "room and time of an event by the size of the log", growth.measure),
-    Part("start", "time to READY after a stop and after a kill", start.measure),
+    Part("start", "time to READY after a stop and after a kill", start.measure, once=True),
     Part("queries", "every filter, sort and search over many jobs", queries.measure, once=True),
     Part("memory", "resident at rest, under load, during a rebuild", memory.measure, once=True),
 )
