@@ -78,7 +78,7 @@ def test_what_is_appended_is_shown(
     """The child is woken by commits, and tells how far it is."""
     head = log.append([submitted("a"), submitted("b")]).head
     assert projector.wait_for(head, SECONDS)
-    assert projector.caught_up
+    wait_until(lambda: projector.caught_up, "the word that it has caught up")
     with closing(Views(tmp_path / "views.db")) as views:
         assert {item["id"] for item in views.list_jobs().items} == {"a", "b"}
 
