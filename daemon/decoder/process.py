@@ -10,18 +10,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 import pickle
 import socket
 import subprocess
-import sys
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any, Final, TypeVar, cast
 
 from daemon.api.threads import Threads
+from daemon.child_process import start_child
 from daemon.decoder.frames import DECODERS, HEAD
 from domain.errors import ChronicledError, QueueFull
 from domain.limits import Limits
@@ -35,7 +33,6 @@ ANSWER_SECONDS: Final = 10.0
 REST_SECONDS: Final = 5.0
 """How long after the start of a decoder that ended the next one is started."""
 
-_ROOT: Final = Path(__file__).parents[2]
 _logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
@@ -256,17 +253,6 @@ class Child(asyncio.Protocol):
 
 
 def _start_process(connection: socket.socket, limits: Limits) -> subprocess.Popen[bytes]:
-    search = os.pathsep.join(filter(None, (str(_ROOT), os.environ.get("PYTHONPATH"))))
-    bounds = (
-        limits.subject_bytes,
-        limits.event_bytes,
-        limits.batch_events,
-        limits.batch_bytes,
-    )
     descriptor = connection.fileno()
-    return subprocess.Popen(  # noqa: S603  our own program
-        [sys.executable, "-P", "-m", "daemon.decoder", str(descriptor), *map(str, bounds)],
-        env={**os.environ, "PYTHONPATH": search},
-        stdin=subprocess.DEVNULL,
-        pass_fds=(descriptor,),
-    )
+    bounds = (limits.subject_bytes, limits.event_bytes, limits.batch_events, limits.batch_bytes)
+    return start_child("daemon.decoder", (descriptor, *bounds), (descriptor,))

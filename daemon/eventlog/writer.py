@@ -407,7 +407,7 @@ class Writer:
         fails is tried again when the write-ahead log has doubled: neither a reader who reads on
         and on nor a bad disk may make every commit wait.
         """
-        if self._is_being_copied() or self._wal_pages < self._checkpoint_pages:
+        if self._left_to_checkpointer() or self._wal_pages < self._checkpoint_pages:
             return
         over = self._wal_pages * _PAGE_BYTES >= self.bounds.wal_bytes
         done = self._checkpoint(
@@ -415,8 +415,8 @@ class Writer:
         )
         self._checkpoint_pages = CHECKPOINT_PAGES if done else self._wal_pages * 2
 
-    def _is_being_copied(self) -> bool:
-        """Whether the checkpointer copies the write-ahead log, and has not fallen far behind."""
+    def _left_to_checkpointer(self) -> bool:
+        """Have the checkpointer copy first; return whether it does, and has not fallen behind."""
         checkpointer = self.checkpointer
         if checkpointer is None:
             return False

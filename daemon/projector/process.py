@@ -9,17 +9,15 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import socket
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import Any, Final
 
+from daemon.child_process import start_child
 from daemon.projector.messages import Line, Settings
 from domain.errors import NotFound
 from domain.suggest import did_you_mean
@@ -35,7 +33,6 @@ REST_SECONDS_MAX: Final = 30.0
 STEADY_SECONDS: Final = 60.0
 """One that worked for this long is started again at once."""
 
-_ROOT: Final = Path(__file__).parents[2]
 _logger = logging.getLogger(__name__)
 
 
@@ -155,14 +152,8 @@ class ProjectorProcess(Projector):
         """Run one child from its start to its end; return its exit code."""
         ours, theirs = socket.socketpair()
         descriptors = (theirs.fileno(), self._woken.fileno())
-        search = os.pathsep.join(filter(None, (str(_ROOT), os.environ.get("PYTHONPATH"))))
         try:
-            process = subprocess.Popen(  # noqa: S603 - our own program
-                [sys.executable, "-P", "-m", "daemon.projector", *map(str, descriptors)],
-                env={**os.environ, "PYTHONPATH": search},
-                stdin=subprocess.DEVNULL,
-                pass_fds=(*descriptors, *self._inherited),
-            )
+            process = start_child("daemon.projector", descriptors, (*descriptors, *self._inherited))
         except BaseException:
             ours.close()
             raise

@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -224,7 +225,7 @@ def test_a_process_that_cannot_be_started_is_done_without(
     loop: asyncio.Runner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Bodies are decoded here, large ones on a thread."""
-    monkeypatch.setattr(process.sys, "executable", "/nowhere/python")
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
     decoders = Decoders(LIMITS, Threads("decode", 1))
     for body in (BATCH, BATCH + b" " * 70_000):
         assert decode(loop, decoders, 0, body) == list(prepare_all(from_batch(body, LIMITS)))
