@@ -5,6 +5,7 @@
     ChronicledError                 500  internal
       Undecodable                   400  undecodable
       Forbidden                     403  forbidden
+        ReadOnly                    403  read_only
       NotFound                      404  not_found
       Conflict                      409
         VersionConflict             409  version_conflict
@@ -22,6 +23,7 @@
         NotReady                    503  not_ready
         QueryTimeout                503  query_timeout
         StorageFailed               503  storage_failed
+      NewerEvent                    501  newer_event
       DiskFull                      507  disk_full
       ConfigurationError            (exit 2)  configuration
       DirectoryLocked               (exit 3)  data_directory_locked
@@ -83,6 +85,14 @@ class Forbidden(ChronicledError):
     status = 403
     title = "Not allowed this way"
     hint = "Use the daemon's Unix socket, or a Host and Origin that belong to the daemon."
+
+
+class ReadOnly(Forbidden):
+    """A read-only daemon shows a moment of the past; nothing can be recorded there."""
+
+    code = "read_only"
+    title = "Read-only"
+    hint = "Ask the daemon that serves the log itself."
 
 
 class NotFound(ChronicledError):
@@ -223,6 +233,15 @@ class StorageFailed(Unavailable):
     title = "The disk failed"
     hint = "Check the disk of the data directory; the daemon goes on by itself when it recovers."
     retry_after_seconds = 5
+
+
+class NewerEvent(ChronicledError):
+    """An event was recorded by a newer release, and this one does not know what it means."""
+
+    code = "newer_event"
+    status = 501
+    title = "An event of a newer release"
+    hint = "Run the release that the detail names, or a newer one; nothing is lost meanwhile."
 
 
 class DiskFull(ChronicledError):

@@ -87,8 +87,9 @@ async def list_alerts(
 
 
 def _list(context: Context, asked: AlertsParameters) -> Encoded:
-    given = asked.model_dump(exclude={"limit", "cursor", "wait_for", "timeout"})
-    return encode_found(context.views.list_alerts(AlertFilter(**given), asked.limit, asked.cursor))
+    return encode_found(
+        context.views.list_alerts(AlertFilter(**asked.filters()), asked.limit, asked.cursor)
+    )
 
 
 async def get_alert(

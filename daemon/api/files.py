@@ -46,5 +46,6 @@ async def list_files(
 
 
 def _list(context: Context, asked: FilesParameters) -> Encoded:
-    given = asked.model_dump(exclude={"limit", "cursor", "wait_for", "timeout"})
-    return encode_found(context.views.list_files(FileFilter(**given), asked.limit, asked.cursor))
+    return encode_found(
+        context.views.list_files(FileFilter(**asked.filters()), asked.limit, asked.cursor)
+    )

@@ -12,17 +12,12 @@ from starlette.responses import Response
 from daemon.api.answers import Encoded, encode, encode_found, encode_page, respond
 from daemon.api.context import Context, InContext
 from daemon.api.log_reads import deadline_of, position_of, read_through
-from daemon.api.parameters import (
-    HistoryParameters,
-    JobParameters,
-    JobsParameters,
-    MemberId,
-    Point,
-)
+from daemon.api.parameters import HistoryParameters, JobsParameters, MemberId, Reading
 from daemon.api.waiting import wait_for_views
 from domain.errors import NotFound
 from domain.history import HistoryEntry, history_of, history_view
 from domain.job import JobState, advance_job, job_view
+from domain.moments import Point
 from domain.suggest import shorten
 from projections.cursor import decode_cursor, encode_cursor, fingerprint
 from projections.job_history import entry_rank
@@ -49,8 +44,7 @@ async def list_jobs(
 
 
 def _list(context: Context, asked: JobsParameters) -> Encoded:
-    given = asked.model_dump(exclude={"sort", "limit", "cursor", "wait_for", "timeout"})
-    wanted = JobFilter(**given)
+    wanted = JobFilter(**asked.filters())
     return encode_found(
         context.views.list_jobs(wanted, asked.sort, asked.limit, asked.cursor, orjson.Fragment)
     )
@@ -60,7 +54,7 @@ async def get_job(
     request: Request,
     context: InContext,
     job_id: MemberId,
-    asked: Annotated[JobParameters, Query()],
+    asked: Annotated[Reading, Query()],
 ) -> Response:
     """Show everything that is known of one job.
 

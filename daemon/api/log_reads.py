@@ -7,9 +7,10 @@ from time import monotonic
 from typing import Final
 
 from daemon.api.context import Context
-from daemon.api.parameters import Point
-from domain.errors import BeyondHead, QueryTimeout
+from daemon.replay.points import find_position
+from domain.errors import QueryTimeout
 from domain.events import RecordedEvent
+from domain.moments import Point
 
 _PAGE_EVENTS: Final = 500
 
@@ -18,16 +19,11 @@ def position_of(context: Context, point: Point) -> int:
     """Return the last position that belongs to a point.
 
     Raises:
-        BeyondHead: the position is beyond the newest event.
+        BeyondHead: the position is beyond the newest event, or the moment in the future.
+        BeforeHistory: it lies before the kept history.
 
     """
-    if point.moment is not None:
-        return context.log.position_at(point.moment)
-    position = point.position or 0
-    head = context.log.head()
-    if position > head:
-        raise BeyondHead(f"Position {position} is beyond the head of the log, {head}.")
-    return position
+    return find_position(context.log, point, context.clock())
 
 
 def deadline_of(context: Context) -> float:

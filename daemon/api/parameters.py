@@ -6,8 +6,7 @@ answer with everything.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Annotated, Any, Final, Literal, Self, TypeVar
+from typing import Annotated, Any, Final, Literal, TypeVar
 from urllib.parse import unquote
 
 from fastapi import Path
@@ -27,6 +26,7 @@ from daemon.api.problems import ParameterFault, invalid_parameters
 from domain.catalog import event_types, find_type
 from domain.errors import Invalid
 from domain.job import JobStatus
+from domain.moments import Point
 from domain.payloads.base import INTEGER_MAX
 from domain.suggest import did_you_mean, shorten
 from domain.timestamps import parse_timestamp
@@ -42,26 +42,6 @@ def _moment(value: object) -> int:
     if text[-6:-5] == " " and text[-3:-2] == ":" and "T" in text:
         text = f"{text[:-6]}+{text[-5:]}"
     return parse_timestamp(text)
-
-
-@dataclass(frozen=True, slots=True)
-class Point:
-    """A state of the log: up to a position, or as it was known at a moment."""
-
-    position: int | None = None
-    moment: int | None = None
-
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        """Read a position or an RFC 3339 date-time.
-
-        Raises:
-            ValueError: the text is neither.
-
-        """
-        if text.isascii() and text.isdigit():
-            return cls(position=min(int(text[:20]), INTEGER_MAX))
-        return cls(moment=_moment(text))
 
 
 def _checked_point(text: str) -> str:
@@ -97,11 +77,9 @@ Moment = Annotated[
 AsOf = Annotated[
     str,
     AfterValidator(_checked_point),
-    WithJsonSchema(
-        {"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "format": "date-time"}]}
-    ),
+    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string"}]}),
 ]
-"""A position, or an RFC 3339 date-time."""
+"""A position, an RFC 3339 date-time, a date, or how long ago: see `domain.moments`."""
 
 Position = Annotated[int, Field(ge=0, le=INTEGER_MAX)]
 
@@ -152,6 +130,18 @@ class Reading(Parameters):
     timeout: float = Field(
         5.0, ge=0, le=TIMEOUT_SECONDS_MAX, description="How long `wait_for` may wait (seconds)."
     )
+    as_of: AsOf | None = Field(
+        None,
+        description="The answer as the log knew it then: a position, an RFC 3339 date-time, a "
+        "date (its beginning in UTC), or how long ago (`-2h`). In the future or beyond the head "
+        "of the log: 409; before the kept history: 410.",
+        examples=[42],
+    )
+
+    @property
+    def point(self) -> Point | None:
+        """The point that is asked for; None = now."""
+        return None if self.as_of is None else Point.parse(self.as_of)
 
 
 Limit = Annotated[int, Field(ge=1, le=LIMIT_MAX, description="Most items of the page.")]
@@ -166,6 +156,10 @@ class Listing(Reading):
 
     limit: Limit = LIMIT_DEFAULT
     cursor: Cursor = None
+
+    def filters(self) -> dict[str, Any]:
+        """Return what the items of the list have to fit."""
+        return self.model_dump(exclude={*Listing.model_fields, "sort"})
 
 
 Since = Annotated[Moment | None, Field(description="Not before this time.")]
@@ -199,22 +193,7 @@ class JobsParameters(Listing):
     ] = "-submitted"
 
 
-class JobParameters(Reading):
-    """How to look at one job."""
-
-    as_of: AsOf | None = Field(
-        None,
-        description="The job as the log knew it at a position or time; read from the log itself.",
-        examples=[42],
-    )
-
-    @property
-    def point(self) -> Point | None:
-        """The point that is asked for; None = now."""
-        return None if self.as_of is None else Point.parse(self.as_of)
-
-
-class HistoryParameters(JobParameters):
+class HistoryParameters(Reading):
     """How to look at the history of one job."""
 
     attempts: Literal["one", "all"] = Field(

@@ -25,6 +25,7 @@ from daemon.api.operations import OperationRunningError
 from daemon.api.parameters import Parameters
 from daemon.intake.media import BATCH, PLAIN, STRUCTURED
 from domain.errors import (
+    BeforeHistory,
     BeyondHead,
     ChronicledError,
     DiskFull,
@@ -50,7 +51,7 @@ Errors = tuple[type[ChronicledError], ...]
 LINES: Final = "application/x-ndjson"
 
 ALWAYS: Final[Errors] = (Forbidden, ChronicledError)
-READ: Final[Errors] = (BeyondHead, Invalid, NotReady, QueryTimeout)
+READ: Final[Errors] = (BeyondHead, BeforeHistory, Invalid, NotReady, QueryTimeout)
 LIST: Final[Errors] = (*READ, InvalidCursor)
 WRITE: Final[Errors] = (
     Undecodable,

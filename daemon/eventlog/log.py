@@ -225,6 +225,14 @@ class EventLog:
         """Return one page of the events that match."""
         return self._reader.select(query, limit, bytes_max)
 
+    def first_position(self) -> int:
+        """Return the oldest position that is kept, 0 when the log holds no event."""
+        return self._reader.first_position()
+
+    def recorded_at(self, position: int) -> int | None:
+        """Return when the newest event up to a position was recorded, None before the first."""
+        return self._reader.recorded_at(position)
+
     def position_at(self, moment: int) -> int:
         """Return the last position recorded at or before a moment."""
         return self._reader.position_at(moment)

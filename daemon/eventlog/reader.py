@@ -91,6 +91,17 @@ class Reader:
             return EventPage(events, low + 1 if low > floor else None, head)
         return EventPage(events, high - 1 if high < ceiling else None, head)
 
+    def first_position(self) -> int:
+        """Return the oldest position that is kept, 0 when the log holds no event."""
+        with self._pool.connection() as db:
+            return db.execute(SQL["oldest_event"]).get or 0
+
+    def recorded_at(self, position: int) -> int | None:
+        """Return when the newest event up to a position was recorded, None before the first."""
+        with self._pool.connection() as db:
+            recorded: int | None = db.execute(SQL["recorded_before"], (position,)).get
+            return recorded
+
     def position_at(self, moment: int) -> int:
         """Return the last position recorded at or before a moment, 0 when there is none.
 

@@ -55,6 +55,12 @@ ON CONFLICT (name) DO UPDATE SET offset = max(offset, excluded.offset), updated 
 -- name: newest_event
 SELECT position, digest, recordedtime FROM events ORDER BY position DESC LIMIT 1;
 
+-- name: oldest_event
+SELECT min(position) FROM events;
+
+-- name: recorded_before
+SELECT recordedtime FROM events WHERE position <= ? ORDER BY position DESC LIMIT 1;
+
 -- name: last_used_position
 SELECT seq FROM sqlite_sequence WHERE name = 'events';
 

@@ -19,7 +19,7 @@ import apsw
 
 from daemon.eventlog.log import EventLog
 from daemon.eventlog.requests import Finding
-from domain.events import RecordedEvent
+from daemon.replay.upto import LogUpto
 from projections import store as storage
 from projections.registry import PROJECTIONS
 from projections.runner import ProjectionRunner
@@ -45,45 +45,6 @@ class Report:
     def ok(self) -> bool:
         """Whether everything is as it was recorded."""
         return not self.findings
-
-
-@dataclass
-class _Upto:
-    """The log up to a position, as a feed."""
-
-    log: EventLog
-    end: int = 0
-    events: int = 0
-
-    @property
-    def log_id(self) -> str:
-        """Which log this is."""
-        return self.log.log_id
-
-    @property
-    def epoch(self) -> int:
-        """The epoch of the log."""
-        return self.log.epoch
-
-    def head(self) -> int:
-        """Return where the replay ends."""
-        return self.end
-
-    def read(self, after: int, limit: int) -> Sequence[RecordedEvent]:
-        """Return events after a position, up to the end."""
-        events = [event for event in self.log.read(after, limit) if event.position <= self.end]
-        self.events += len(events)
-        return events
-
-    def read_stream(
-        self, stream: str, *, after_version: int = 0, upto: int | None = None, limit: int = 1000
-    ) -> Sequence[RecordedEvent]:
-        """Return events of one stream, as the log has them."""
-        return self.log.read_stream(stream, after_version=after_version, upto=upto, limit=limit)
-
-    def digest_at(self, position: int) -> bytes | None:
-        """Return the log's digest as of a position."""
-        return self.log.digest_at(position)
 
 
 def verify(log: EventLog, views_path: Path, *, progress: Progress | None = None) -> Report:
@@ -126,7 +87,7 @@ def _verify_views(
                 damage = _damage(copy)
                 if damage:
                     return damage
-                upto = _Upto(log)
+                upto = LogUpto(log)
                 findings = _compare_all(copy, upto, replay_path, progress)
                 report.events = upto.events
                 # Beside a daemon at work the views are newer than the head at the beginning.
@@ -171,7 +132,7 @@ def _damage(copy: apsw.Connection) -> list[Finding]:
 
 
 def _compare_all(
-    copy: apsw.Connection, upto: _Upto, replay_path: Path, progress: Progress
+    copy: apsw.Connection, upto: LogUpto, replay_path: Path, progress: Progress
 ) -> list[Finding]:
     meta = storage.read_meta(copy)
     if (meta.get("log_id"), meta.get("epoch")) != (upto.log_id, upto.epoch):
@@ -202,7 +163,7 @@ def _compare_all(
     return findings
 
 
-def _replay(path: Path, upto: _Upto) -> ProjectionRunner:
+def _replay(path: Path, upto: LogUpto) -> ProjectionRunner:
     return ProjectionRunner(path, upto, synchronous="OFF")
 
 

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from waiting import wait_until
 
 from daemon.api.bodies import BodyBudget
-from daemon.api.parameters import Point
 from daemon.api.signals import Signal
 from daemon.api.threads import WAITING_PER_THREAD, Threads
 from domain.errors import QueueFull
@@ -105,16 +104,6 @@ def test_a_signal_after_the_loop_has_closed_does_no_harm() -> None:
     listening = asyncio.run(leave_open())
     signal.fire()
     assert listening.gen is not None
-
-
-@given(st.integers(0, 2**70))
-def test_a_point_is_a_position_or_a_time(number: int) -> None:
-    """Digits are a position, cut where the log ends anyway; RFC 3339 is a moment."""
-    assert Point.parse(str(number)).position == min(number, 2**63 - 1)
-    assert Point.parse("2026-02-04T06:12:46Z").moment == 1_770_185_566_000_000
-    assert Point.parse("2026-02-04T06:12:46 01:00").moment == 1_770_181_966_000_000
-    with pytest.raises(ValueError, match="RFC 3339"):
-        Point.parse(f"-{number}")
 
 
 @pytest.fixture(scope="module")
