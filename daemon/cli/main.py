@@ -18,6 +18,7 @@ from daemon.cli import (
     files,
     jobs,
     maintenance,
+    replay,
     summary,
 )
 from daemon.cli.append import append
@@ -81,6 +82,7 @@ app.command("summary")(summary.summary)
 app.add_typer(deadletters.app, name="deadletters")
 app.command("verify")(maintenance.verify)
 app.command("rebuild")(maintenance.rebuild)
+app.add_typer(replay.app, name="replay")
 app.add_typer(configuration.app, name="config")
 app.command("demo")(demo.demo)
 
