@@ -17,6 +17,8 @@ from typing import Any, Final, Literal, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from daemon.eventlog.requests import WriterBounds
+from daemon.replay.checkpoints import Bounds
+from daemon.replay.moments import MomentBounds
 from domain.errors import ConfigurationError, Fault
 from domain.limits import Limits
 from domain.suggest import did_you_mean, nearest
@@ -31,6 +33,8 @@ SOCKET_FILE: Final = "chronicled.sock"
 _PREFIX: Final = "CHRONICLED_"
 _LIMITS: Final = Limits()
 _BOUNDS: Final = WriterBounds()
+_CHECKPOINTS: Final = Bounds()
+_MOMENTS: Final = MomentBounds()
 
 
 class Address(NamedTuple):
@@ -130,6 +134,35 @@ class ViewsSettings(_Section):
     )
 
 
+class ReplaySettings(_Section):
+    """Answers as of the past: checkpoints to start from, and moments that are kept a while."""
+
+    checkpoints: int = Field(
+        _CHECKPOINTS.count, ge=0, le=1_000, description="Most checkpoints kept; 0 makes none."
+    )
+    checkpoint_bytes: int = Field(
+        _CHECKPOINTS.bytes,
+        ge=1 << 20,
+        le=1 << 40,
+        description="Most room that the checkpoints take together (bytes).",
+    )
+    checkpoint_events: int = Field(
+        _CHECKPOINTS.spacing,
+        ge=1_000,
+        le=10_000_000,
+        description="How many events at least lie between two checkpoints.",
+    )
+    moments: int = Field(
+        _MOMENTS.count, ge=1, le=100, description="Most moments of the past kept to be asked."
+    )
+    moment_bytes: int = Field(
+        _MOMENTS.bytes,
+        ge=1 << 20,
+        le=1 << 40,
+        description="Most room that those moments take together (bytes).",
+    )
+
+
 class LoggingSettings(_Section):
     """The daemon's own log on standard error."""
 
@@ -147,6 +180,7 @@ SECTIONS: Final[Mapping[str, type[_Section]]] = {
     "server": ServerSettings,
     "log": LogSettings,
     "views": ViewsSettings,
+    "replay": ReplaySettings,
     "logging": LoggingSettings,
 }
 """The sections of the configuration file."""
@@ -170,6 +204,7 @@ class Config:
     server: ServerSettings
     log: LogSettings
     views: ViewsSettings
+    replay: ReplaySettings
     logging: LoggingSettings
     origin: Mapping[str, str]
     """Where each value came from, by key."""
@@ -194,6 +229,17 @@ class Config:
     def bounds(self) -> WriterBounds:
         """What waits for the writer, and what one commit holds."""
         return WriterBounds(**self.log.model_dump(exclude={"synchronous"}))
+
+    @property
+    def checkpoints(self) -> Bounds:
+        """How many checkpoints are kept, and how far apart."""
+        replay = self.replay
+        return Bounds(replay.checkpoints, replay.checkpoint_bytes, replay.checkpoint_events)
+
+    @property
+    def moments(self) -> MomentBounds:
+        """How many moments of the past are kept."""
+        return MomentBounds(self.replay.moments, self.replay.moment_bytes)
 
     def settings(self) -> list[Setting]:
         """Return every setting with its origin; values out of a credential are not shown."""

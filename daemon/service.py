@@ -32,6 +32,7 @@ from daemon.lock import DataDirectory
 from daemon.notify import Notifier, inherited_sockets
 from daemon.projector.messages import Settings
 from daemon.projector.process import ProjectorProcess
+from daemon.replay.history import History
 from daemon.server import ClosedDoor, Server
 from domain.errors import (
     ChronicledError,
@@ -93,6 +94,7 @@ class Parts:
     projector: Projector
     views: Views
     context: Context
+    history: History
 
     @classmethod
     def open(cls, config: Config, directory: DataDirectory, clock: Clock) -> Self:
@@ -133,6 +135,8 @@ class Parts:
                 log=(log.log_id, log.epoch),
             )
             undo.callback(views.close)
+            history = History.open(config, directory, log, projector)
+            undo.callback(history.close)
             context = Context(
                 log=log,
                 views=views,
@@ -142,18 +146,21 @@ class Parts:
                 names=(config.address.host,),
                 read_threads=config.server.read_threads,
                 read_seconds_max=config.server.read_timeout_seconds,
+                moments=history.moments,
             )
             undo.pop_all()
         log.on_commit(lambda _: projector.wake())
-        return cls(log, projector, views, context)
+        return cls(log, projector, views, context, history)
 
     def start(self) -> None:
-        """Start the writer."""
+        """Start the writer, and what looks into the past."""
         self.log.start()
+        self.history.start()
 
     def close(self) -> None:
         """Commit what is queued, stop the projections at the end of a batch, close every file."""
         self.context.close()
+        self.history.close()
         self.views.close()
         self.projector.close()
         self.log.close()

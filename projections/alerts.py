@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from typing import Any, Final
 
 import apsw
@@ -189,6 +189,26 @@ def find_alert(db: apsw.Connection, alert_id: str) -> dict[str, Any] | None:
     rows = db.execute(_SQL["newest_entries"], (alert, TIMELINE_MAX)).fetchall()
     timeline = [_timeline_item(row) for row in reversed(rows)]
     return {**alert_view(_state(row)), "timeline": timeline}
+
+
+def alert_of(events: Iterable[RecordedEvent]) -> dict[str, Any] | None:
+    """Return what `find_alert` gives, folded from the alert's events; None when there are none."""
+    state: AlertState | None = None
+    entries: list[tuple[Any, ...]] = []
+    for event in events:
+        state = advance_alert(state, event)
+        entries.append(_entry(state.first_position, event))
+        if len(entries) == 2 * TIMELINE_MAX:
+            entries = sorted(entries, key=_by_time)[-TIMELINE_MAX:]
+    if state is None:
+        return None
+    newest = sorted(entries, key=_by_time)[-TIMELINE_MAX:]
+    return {**alert_view(state), "timeline": [_timeline_item(_shown_of(each)) for each in newest]}
+
+
+# Of an entry as `_entry` makes it: what orders a timeline, and what is shown of it.
+_by_time = itemgetter(4, 5, 0)
+_shown_of = itemgetter(0, 2, 3, 4, 6, 7, 8, 9, 10, 11, 12, 13, 14)
 
 
 def _timeline_item(row: Sequence[Any]) -> dict[str, Any]:

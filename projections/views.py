@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from copy import copy
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeVar
 
@@ -75,9 +76,16 @@ class Views:
         self._on_missing = on_missing
         self._log = log
         self._monotonic = monotonic
+        self._position: int | None = None
         self._idle: list[_Connection] = []
         self._lock = threading.Lock()
         self._closed = False
+
+    def at(self, position: int) -> Views:
+        """Return the same views for answers as of just this position; `NotReady` as of others."""
+        there = copy(self)
+        there._position = position  # noqa: SLF001  its own kind
+        return there
 
     def list_jobs(
         self,
@@ -200,6 +208,8 @@ class Views:
             for name in names:
                 if name not in live:
                     raise NotReady(_not_built(name, generations, read_meta(db).get("head", 0)))
+                if self._position not in (None, live[name].position):
+                    raise NotReady(f"{name} is as of position {live[name].position}")
             try:
                 answer = query(db)
             except apsw.SQLError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from hashlib import blake2b
 from time import perf_counter
 from typing import Annotated, Final
@@ -12,11 +13,12 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from starlette.requests import Request
 from starlette.responses import Response
 
-from daemon.api.answers import Encoded, encode, encode_found, respond
+from daemon.api.answers import Encoded, encode, respond
+from daemon.api.as_of import Shown, answer
 from daemon.api.bodies import Incoming, media_type, read_body
 from daemon.api.context import Context, InContext
 from daemon.api.ingest import receipts
-from daemon.api.log_reads import read_through
+from daemon.api.log_reads import position_of, read_through
 from daemon.api.parameters import Listing, MemberId, Name, Reading, Since, Until, words
 from daemon.api.problems import invalid_body
 from daemon.api.waiting import wait_for_views
@@ -27,10 +29,11 @@ from domain.alert import AlertState, AlertStatus, advance_alert
 from domain.cloudevents import from_structured
 from domain.errors import NotFound, UnsupportedMediaType
 from domain.events import NewEvent
+from domain.moments import Point
 from domain.payloads.alert import Severity
 from domain.suggest import shorten
 from domain.timestamps import format_timestamp
-from projections.alerts import AlertFilter
+from projections.alerts import AlertFilter, alert_of
 
 SOURCE: Final = "/chronicled/api"
 """The source of events that the daemon records because somebody asked it over HTTP."""
@@ -82,14 +85,12 @@ async def list_alerts(
     `since` and `until` are about when an alert was first seen. A page looks at a bounded number of
     alerts, so one may be short, or empty, and still have a `next`.
     """
-    await wait_for_views(context, asked, VIEWS)
-    return respond(request, await context.readers.run(_list, context, asked))
+    return respond(request, await answer(context, asked, VIEWS, partial(_list, asked)))
 
 
-def _list(context: Context, asked: AlertsParameters) -> Encoded:
-    return encode_found(
-        context.views.list_alerts(AlertFilter(**asked.filters()), asked.limit, asked.cursor)
-    )
+def _list(asked: AlertsParameters, shown: Shown) -> Encoded:
+    wanted = AlertFilter(**asked.filters())
+    return shown.encode(shown.views.list_alerts(wanted, asked.limit, shown.cursor))
 
 
 async def get_alert(
@@ -98,13 +99,20 @@ async def get_alert(
     alert_id: MemberId,
     asked: Annotated[Reading, Query()],
 ) -> Response:
-    """Show one alert with its timeline."""
+    """Show one alert with its timeline.
+
+    With `as_of` the alert as the log knew it then; 404 when it was not there yet.
+    """
     await wait_for_views(context, asked, VIEWS)
-    return respond(request, await context.readers.run(_find, context, alert_id))
+    return respond(request, await context.readers.run(_find, context, alert_id, asked.point))
 
 
-def _find(context: Context, alert_id: str) -> Encoded:
-    alert, as_of = context.views.alert(alert_id)
+def _find(context: Context, alert_id: str, point: Point | None) -> Encoded:
+    if point is None:
+        alert, as_of = context.views.alert(alert_id)
+    else:
+        as_of = position_of(context, point)
+        alert = alert_of(read_through(context, f"alert/{alert_id}", as_of))
     if alert is None:
         raise _no_alert(alert_id)
     return encode(alert, as_of)

@@ -97,12 +97,19 @@ def encode(document: Mapping[str, Any], as_of: int, following: str | None = None
 def respond(request: Request, encoded: Encoded) -> Response:
     """Answer a read: 200 with a link to the next page where there is one, or 304."""
     body, etag, as_of, following = encoded
+    if is_readonly(request):
+        body = b'%b,"readonly":true}' % body[:-1]
     headers = {AS_OF_HEADER: str(as_of), "cache-control": "no-cache", "etag": etag}
     if following is not None:
         headers["link"] = f'<{_next_address(request, following)}>; rel="next"'
     if _matches(request.headers.get("if-none-match"), etag):
         return Response(status_code=304, headers=headers)
     return Response(body, media_type="application/json", headers=headers)
+
+
+def is_readonly(request: Request) -> bool:
+    """Return whether the daemon that answers shows a moment of the past."""
+    return bool(request.app.state.context.readonly)
 
 
 def _next_address(request: Request, cursor: str) -> str:

@@ -104,4 +104,5 @@ def create_app(context: Context) -> Edge:
         guard=Guard(context.names),
         methods_of=partial(allowed_methods, app.routes),
         observe=context.metrics.request,
+        readonly=context.readonly,
     )

@@ -22,6 +22,7 @@ from domain.limits import Limits
 
 if TYPE_CHECKING:
     from daemon.eventlog.log import EventLog
+    from daemon.replay.moments import Moments
     from projections.progress import Projector
     from projections.views import Views
 
@@ -46,6 +47,10 @@ class Context:
     read_seconds_max: float = READ_SECONDS_MAX
     stream_clients_max: int = CLIENTS_MAX
     heartbeat_seconds: float = HEARTBEAT_SECONDS
+    moments: Moments | None = None
+    """The views as of other positions; None where every answer is as of now."""
+    readonly: bool = False
+    """Whether this is a moment of the past, to which nothing can be added."""
     draining: bool = field(default=False, init=False)
     """Whether the daemon is stopping: no more intake, and streams end. Set by `drain`."""
 
@@ -63,6 +68,9 @@ class Context:
         self.clients = Clients(self.stream_clients_max)
         self.operations = Operations(self.clock)
         self.committed, self.projected, self.stopping = Signal(), Signal(), Signal()
+        self.replayed = Signal()
+        if self.moments is not None:
+            self.moments.on_change(self.replayed.fire)
         self._leave = [
             self.log.on_commit(self.committed.fire),
             self.runner.on_progress(self.projected.fire),

@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from daemon.api.guard import Guard
 from daemon.api.problems import internal_error, problem_response
-from domain.errors import ChronicledError
+from domain.errors import ChronicledError, ReadOnly
 
 logger = logging.getLogger(__name__)
 
@@ -40,11 +40,13 @@ class Edge:
         guard: Guard,
         methods_of: Callable[[str], list[str]],
         observe: Callable[[str, str, int, float], None],
+        readonly: bool = False,
     ) -> None:
         self._app = app
         self.guard = guard
         self._methods_of = methods_of
         self._observe = observe
+        self._readonly = readonly
         self._quiet_until = 0.0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -89,6 +91,7 @@ class Edge:
             if scope["method"] == "OPTIONS":
                 await self._options(scope, receive, answer)
             else:
+                self._refuse_change(scope)
                 await self._app(scope, receive, answer)
         except Exception as error:
             response = self.problem(error, scope["method"], scope["path"])
@@ -96,6 +99,10 @@ class Edge:
                 await response(scope, receive, answer)
             elif not answer.ended:
                 raise  # The server has to cut the connection: half an answer is no answer.
+
+    def _refuse_change(self, scope: Scope) -> None:
+        if self._readonly and scope["method"] != "GET":
+            raise ReadOnly("This daemon shows a moment of the past.")
 
     def problem(self, error: BaseException, method: str, path: str) -> Response:
         """Return the answer to a request that failed; a fault of our own is logged."""

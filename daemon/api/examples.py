@@ -292,7 +292,13 @@ def readiness() -> dict[str, Any]:
     """Return the answer to the question for readiness."""
     since = format_timestamp(_NOW)
     log = {"position": _HEAD, "ok": True, "code": None, "error": None, "since": since}
-    return {"status": "ready", "log": log, "projections": [projection()], "draining": False}
+    return {
+        "status": "ready",
+        "log": log,
+        "projections": [projection()],
+        "draining": False,
+        "readonly": False,
+    }
 
 
 def unreadiness() -> dict[str, Any]:

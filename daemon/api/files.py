@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Final
 
 from fastapi import Query
@@ -9,10 +10,10 @@ from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import Response
 
-from daemon.api.answers import Encoded, encode_found, respond
-from daemon.api.context import Context, InContext
+from daemon.api.answers import Encoded, respond
+from daemon.api.as_of import Shown, answer
+from daemon.api.context import InContext
 from daemon.api.parameters import Listing, Name, Since, Until
-from daemon.api.waiting import wait_for_views
 from projections.files import FileFilter
 
 VIEWS: Final = ("files",)
@@ -41,11 +42,9 @@ async def list_files(
     A page looks at a bounded number of messages, so one may be short, or empty, and still have a
     `next`.
     """
-    await wait_for_views(context, asked, VIEWS)
-    return respond(request, await context.readers.run(_list, context, asked))
+    return respond(request, await answer(context, asked, VIEWS, partial(_list, asked)))
 
 
-def _list(context: Context, asked: FilesParameters) -> Encoded:
-    return encode_found(
-        context.views.list_files(FileFilter(**asked.filters()), asked.limit, asked.cursor)
-    )
+def _list(asked: FilesParameters, shown: Shown) -> Encoded:
+    wanted = FileFilter(**asked.filters())
+    return shown.encode(shown.views.list_files(wanted, asked.limit, shown.cursor))

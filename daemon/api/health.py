@@ -57,6 +57,7 @@ async def readyz(context: InContext) -> Response:
         },
         "projections": [projection_document(projection) for projection in projections],
         "draining": context.draining,
+        "readonly": context.readonly,
     }
     ready = status in ("ready", "degraded")
     headers = NO_STORE if ready else {**NO_STORE, "retry-after": "1"}
@@ -135,6 +136,7 @@ def _numbers(context: Context) -> dict[str, Any]:
         },
         "streams": context.clients.open,
         "as_of": log.head(),
+        "readonly": context.readonly,
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Final
 
 import orjson
@@ -9,9 +10,10 @@ from fastapi import Query
 from starlette.requests import Request
 from starlette.responses import Response
 
-from daemon.api.answers import Encoded, encode, encode_found, encode_page, respond
+from daemon.api.answers import Encoded, encode, respond
+from daemon.api.as_of import Place, Shown, answer
 from daemon.api.context import Context, InContext
-from daemon.api.log_reads import deadline_of, position_of, read_through
+from daemon.api.log_reads import position_of, read_through
 from daemon.api.parameters import HistoryParameters, JobsParameters, MemberId, Reading
 from daemon.api.waiting import wait_for_views
 from domain.errors import NotFound
@@ -22,6 +24,7 @@ from domain.suggest import shorten
 from projections.cursor import decode_cursor, encode_cursor, fingerprint
 from projections.job_history import entry_rank
 from projections.job_list import JobFilter
+from projections.paging import Page
 
 VIEWS: Final = ("jobs",)
 SEARCH_VIEWS: Final = ("jobs", "search")
@@ -39,15 +42,14 @@ async def list_jobs(
     of jobs, so one with filters that few of them fit may be short, or empty, and still have a
     `next`.
     """
-    await wait_for_views(context, asked, VIEWS if asked.q is None else SEARCH_VIEWS)
-    return respond(request, await context.readers.run(_list, context, asked))
+    views = VIEWS if asked.q is None else SEARCH_VIEWS
+    return respond(request, await answer(context, asked, views, partial(_list, asked)))
 
 
-def _list(context: Context, asked: JobsParameters) -> Encoded:
+def _list(asked: JobsParameters, shown: Shown) -> Encoded:
     wanted = JobFilter(**asked.filters())
-    return encode_found(
-        context.views.list_jobs(wanted, asked.sort, asked.limit, asked.cursor, orjson.Fragment)
-    )
+    page = shown.views.list_jobs(wanted, asked.sort, asked.limit, shown.cursor, orjson.Fragment)
+    return shown.encode(page)
 
 
 async def get_job(
@@ -95,37 +97,37 @@ async def get_history(
     log knew it then. The id may hold slashes: only a literal `/history` at the end of the path
     is this route, so the id "a/history" is asked for as `/api/jobs/a%2Fhistory`.
     """
+    if asked.point is not None and asked.attempts == "one":
+        await wait_for_views(context, asked, HISTORY_VIEWS)
+        then = partial(_history_then, context, job_id, asked, asked.point)
+        return respond(request, await context.readers.run(then))
     views = HISTORY_VIEWS if asked.attempts == "one" else CHAIN_VIEWS
-    await wait_for_views(context, asked, views)
-    return respond(request, await context.readers.run(_history, context, job_id, asked))
+    query = partial(_history, job_id, asked)
+    return respond(request, await answer(context, asked, views, query))
 
 
-def _history(context: Context, job_id: str, asked: HistoryParameters) -> Encoded:
+def _history(job_id: str, asked: HistoryParameters, shown: Shown) -> Encoded:
     whole_chain = asked.attempts == "all"
-    point = asked.point
-    if point is None:
-        return encode_found(context.views.history(job_id, whole_chain, asked.limit, asked.cursor))
-    position = position_of(context, point)
-    if not context.log.read_stream(f"job/{job_id}", upto=position, limit=1):
-        raise _no_job_then(job_id, position)
-    bound_to = fingerprint("history as of", job_id, whole_chain, position)
-    start = int(decode_cursor(bound_to, asked.cursor, (int,))[0]) if asked.cursor else 0
-    # Which jobs belong together is what the views know now; what each had done then, the log.
-    jobs = context.views.chain(job_id) if whole_chain else [job_id]
-    deadline = deadline_of(context)
-    entries = [
-        history_view(entry, job=job if whole_chain else None)
-        for job in jobs
-        for entry in _entries(context, job, position, deadline)
-    ]
+    return shown.encode(shown.views.history(job_id, whole_chain, asked.limit, shown.cursor))
+
+
+def _history_then(context: Context, job_id: str, asked: HistoryParameters, point: Point) -> Encoded:
+    """Return a page of what had happened to a job, folded from the log."""
+    place = Place.of(context, asked, point)
+    entries = _entries(context, job_id, place.position)
+    if not entries:
+        raise _no_job_then(job_id, place.position)
+    bound_to = fingerprint("history as of", job_id)
+    start = int(decode_cursor(bound_to, place.cursor, (int,))[0]) if place.cursor else 0
     end = max(start, 0) + asked.limit
     following = encode_cursor(bound_to, (end,)) if end < len(entries) else None
-    return encode_page(entries[max(start, 0) : end], following, position)
+    shown = [history_view(entry) for entry in entries[max(start, 0) : end]]
+    return place.encode(Page(shown, following, place.position))
 
 
-def _entries(context: Context, job_id: str, position: int, deadline: float) -> list[HistoryEntry]:
+def _entries(context: Context, job_id: str, position: int) -> list[HistoryEntry]:
     """Return what happened to a job up to a position, in the order that the views have too."""
-    events = read_through(context, f"job/{job_id}", position, deadline=deadline)
+    events = read_through(context, f"job/{job_id}", position)
     entries = history_of(events)
     return sorted(entries, key=lambda entry: (entry.time, entry_rank(entry), entry.position))
 

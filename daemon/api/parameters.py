@@ -193,14 +193,13 @@ class JobsParameters(Listing):
     ] = "-submitted"
 
 
-class HistoryParameters(Reading):
+class HistoryParameters(Listing):
     """How to look at the history of one job."""
 
     attempts: Literal["one", "all"] = Field(
         "one", description="`all` = the history of every attempt of the job's chain."
     )
     limit: Limit = LIMIT_MAX
-    cursor: Cursor = None
 
 
 EventType = Annotated[

@@ -25,6 +25,13 @@ class Shape(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
+class Answer(Shape):
+    """What every answer of a reading route has."""
+
+    as_of: int = AsOf
+    readonly: bool = Field(False, description="Whether it shows a moment of the past for good.")
+
+
 class FaultShape(Shape):
     """One fault of a request and its place: in the batch and the event, or a parameter."""
 
@@ -102,12 +109,11 @@ class Receipts(Shape):
     as_of: int = AsOf
 
 
-class Page(Shape, Generic[Item]):
+class Page(Answer, Generic[Item]):
     """One page of a list."""
 
     items: list[Item]
     next: str | None = Field(description="The cursor of the next page; null at the end.")
-    as_of: int = AsOf
 
 
 class Link(Shape):
@@ -159,10 +165,8 @@ class Job(Shape):
     archived_time: AwareDatetime | None
 
 
-class JobDetail(Job):
+class JobDetail(Job, Answer):
     """The state of one job."""
-
-    as_of: int = AsOf
 
 
 class HistoryEntry(Shape):
@@ -232,11 +236,10 @@ class TimelineEntry(Shape):
     skewed: bool
 
 
-class AlertDetail(Alert):
+class AlertDetail(Alert, Answer):
     """The state of one alert, with the newest entries of its timeline, in log order."""
 
     timeline: list[TimelineEntry]
-    as_of: int = AsOf
 
 
 class FileMatch(Shape):
@@ -321,7 +324,7 @@ class Hour(SpanCounts):
     hour: AwareDatetime
 
 
-class Summary(Shape):
+class Summary(Answer):
     """Kept counts of a range of days, or of all time."""
 
     since: str | None
@@ -331,7 +334,6 @@ class Summary(Shape):
     alerts: Counts
     days: list[Day]
     hours: list[Hour] | None = Field(None, description="Only where the range is one day.")
-    as_of: int = AsOf
 
 
 class DeadLetter(Shape):
@@ -416,6 +418,7 @@ class Readiness(Shape):
     log: LogShape
     projections: list[ProjectionShape]
     draining: bool
+    readonly: bool = Field(description="Whether it shows a moment of the past.")
 
 
 class LogNumbers(Shape):
@@ -461,7 +464,7 @@ class DeadLetterNumbers(Shape):
     count: int
 
 
-class Numbers(Shape):
+class Numbers(Answer):
     """The numbers people chart."""
 
     log: LogNumbers
@@ -472,4 +475,3 @@ class Numbers(Shape):
     jobs: Counts
     dead_letters: dict[str, DeadLetterNumbers]
     streams: int = Field(description="Open event streams.")
-    as_of: int = AsOf

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Final
 
 from fastapi import Query
@@ -10,9 +11,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from daemon.api.answers import Encoded, encode, respond
-from daemon.api.context import Context, InContext
+from daemon.api.as_of import Shown, answer
+from daemon.api.context import InContext
 from daemon.api.parameters import Name, Reading, Since, Until
-from daemon.api.waiting import wait_for_views
 
 VIEWS: Final = ("summary",)
 
@@ -32,10 +33,9 @@ async def get_summary(
 
     A job counts for the day it was submitted. With a range within one day, also by hour.
     """
-    await wait_for_views(context, asked, VIEWS)
-    return respond(request, await context.readers.run(_sum_up, context, asked))
+    return respond(request, await answer(context, asked, VIEWS, partial(_sum_up, asked)))
 
 
-def _sum_up(context: Context, asked: SummaryParameters) -> Encoded:
-    found = context.views.summary(asked.since, asked.until, asked.kind)
+def _sum_up(asked: SummaryParameters, shown: Shown) -> Encoded:
+    found = shown.views.summary(asked.since, asked.until, asked.kind)
     return encode(found, found.pop("as_of"))

@@ -8,10 +8,11 @@ directory's lock, as a daemon would.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Final, Self, cast
 
 import httpx
@@ -23,10 +24,11 @@ from daemon.cli.connection import Params
 from daemon.cli.failures import CommandError
 from daemon.cli.progress import OnProgress
 from daemon.eventlog.log import EventLog
-from daemon.eventlog.log_file import LogFile
-from daemon.eventlog.requests import LogHealth, WriterBounds
-from daemon.lifecycle import settle_collector
+from daemon.lifecycle import ServiceThread, settle_collector, system_clock
 from daemon.lock import LOG_FILE, VIEWS_FILE, DataDirectory
+from daemon.replay.checkpoints import Bounds, Checkpoints
+from daemon.replay.history import moments_at_rest
+from daemon.replay.resting import RestingLog, RestingProjector
 from daemon.replay.verify import verify
 from projections.runner import ProjectionRunner
 from projections.views import Views
@@ -53,52 +55,30 @@ def require_log(data: Path) -> Path:
     return path
 
 
-class RestingLog(LogFile):
-    """A log to which nothing is appended and from which nothing comes."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(path)
-        self.health = LogHealth()
-        self.writer = self
-        self.bounds = WriterBounds()
-        self.queued_events = 0
-
-    def on_commit(self, _callback: Callable[[int], None]) -> Callable[[], None]:
-        """Accept who wants to know of commits; there are none."""
-        return lambda: None
-
-    def on_group_end(self, _callback: Callable[[], None]) -> None:
-        """Accept who wants to know when groups end; there are none."""
-
-    def observe_groups(self, _observer: Callable[..., None]) -> None:
-        """Accept who wants to measure commits; there are none."""
-
-
-class RestingRunner:
-    """Stands for the runner where nothing brings the views on."""
-
-    def __init__(self, views: Views) -> None:
-        self.status = views.status
-
-    def on_progress(self, _callback: Callable[[], None]) -> Callable[[], None]:
-        """Accept who wants to know of progress; there is none."""
-        return lambda: None
-
-
 class DirectoryReader:
     """Answers GET requests from the files of a data directory."""
 
     def __init__(self, data: Path) -> None:
-        self._log = RestingLog(require_log(data))
-        self._views = Views(data / VIEWS_FILE, log=(self._log.log_id, self._log.epoch))
-        self._context = Context(
-            log=cast("EventLog", self._log),
-            views=self._views,
-            runner=cast("ProjectionRunner", RestingRunner(self._views)),
+        self._stack = ExitStack()
+        log = RestingLog(require_log(data))
+        self._stack.callback(log.close)
+        views = Views(data / VIEWS_FILE, log=(log.log_id, log.epoch))
+        self._stack.callback(views.close)
+        # What is asked of the past is replayed outside of the directory.
+        scratch = Path(self._stack.enter_context(TemporaryDirectory(prefix="chronicled-")))
+        checkpoints = Checkpoints(data, log.log_id, log.epoch, Bounds())
+        moments = moments_at_rest(log, views.path, checkpoints, scratch)
+        self._stack.callback(moments.close)
+        replaying = ServiceThread(moments, system_clock)
+        replaying.start()
+        self._stack.callback(replaying.stop)
+        context = Context(
+            log=cast("EventLog", log), views=views, runner=RestingProjector(views), moments=moments
         )
-        self._runner = asyncio.Runner()
+        self._stack.callback(context.close)
+        self._runner = self._stack.enter_context(asyncio.Runner())
         self._client = httpx.AsyncClient(
-            transport=httpx.ASGITransport(create_app(self._context)), base_url=BASE
+            transport=httpx.ASGITransport(create_app(context)), base_url=BASE
         )
 
     def __enter__(self) -> Self:
@@ -106,10 +86,7 @@ class DirectoryReader:
 
     def __exit__(self, *_: object) -> None:
         self._runner.run(self._client.aclose())
-        self._runner.close()
-        self._context.close()
-        self._views.close()
-        self._log.close()
+        self._stack.close()
 
     def get(self, path: str, params: Params | None = None) -> Any:
         """Return the decoded JSON of the answer; a problem is raised as `CommandError`."""

@@ -1,0 +1,106 @@
+"""What looks into the past for a daemon: moments on demand, and checkpoints in the background."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from daemon.lifecycle import ServiceThread, system_clock
+from daemon.replay.checkpoints import Bounds, Checkpoints
+from daemon.replay.keeper import CheckpointKeeper
+from daemon.replay.moments import Build, MomentBounds, Moments
+from daemon.replay.process import ReplayProcesses
+from daemon.replay.replay import Base, Progress, replay
+from daemon.replay.tasks import Task
+from projections.seam import Feed
+from projections.views import Views
+
+if TYPE_CHECKING:
+    from daemon.config import Config
+    from daemon.eventlog.log import EventLog
+    from daemon.lock import DataDirectory
+    from projections.progress import Projector
+
+
+class History:
+    """The moments and checkpoints of one daemon, and the threads and processes that make them."""
+
+    def __init__(
+        self, moments: Moments, keeper: CheckpointKeeper, processes: ReplayProcesses
+    ) -> None:
+        self.moments = moments
+        self._keeper = keeper
+        self._processes = processes
+        self._threads = [ServiceThread(each, system_clock) for each in (moments, keeper)]
+
+    @classmethod
+    def open(
+        cls, config: Config, directory: DataDirectory, log: EventLog, projector: Projector
+    ) -> History:
+        """Make the parts; `start` has them work."""
+        bounds = config.checkpoints
+        processes = ReplayProcesses([directory.descriptor])
+        checkpoints = Checkpoints(directory.path, log.log_id, log.epoch, bounds)
+        timeout_seconds = config.server.read_timeout_seconds
+        moments = Moments(
+            directory.path,
+            directory.views_path,
+            build_in_process(processes, directory.path, bounds, config),
+            lambda path: Views(path, timeout_seconds=timeout_seconds),
+            config.moments,
+        )
+        shutil.rmtree(moments.folder, ignore_errors=True)
+        keeper = CheckpointKeeper(directory.path, checkpoints, projector, processes.perform)
+        return cls(moments, keeper, processes)
+
+    def start(self) -> None:
+        """Start working."""
+        for thread in self._threads:
+            thread.start()
+
+    def close(self) -> None:
+        """End the processes and threads, and remove the moments."""
+        self._processes.close()
+        for thread in self._threads:
+            thread.stop()
+        self._keeper.close()
+        self.moments.close()
+
+
+def build_in_process(
+    processes: ReplayProcesses, data: Path, bounds: Bounds, config: Config
+) -> Build:
+    """Return how moments are built beside intake: in a process of their own."""
+
+    def build(position: int, path: Path, bases: Sequence[Base], progress: Progress) -> None:
+        task = Task(
+            "moment",
+            str(data),
+            position=position,
+            target=str(path),
+            bases=tuple((base.position, str(base.path)) for base in bases),
+            checkpoints=bounds,
+            level=config.logging.level,
+            style=config.logging.format,
+        )
+        processes.perform(task, progress)
+
+    return build
+
+
+def build_here(log: Feed, checkpoints: Checkpoints | None) -> Build:
+    """Return how moments are built where there is nobody to disturb: on the caller's thread."""
+
+    def build(position: int, path: Path, bases: Sequence[Base], progress: Progress) -> None:
+        replay(log, path, position, checkpoints=checkpoints, bases=bases, progress=progress)
+
+    return build
+
+
+def moments_at_rest(
+    log: Feed, views: Path, checkpoints: Checkpoints | None, scratch: Path
+) -> Moments:
+    """Return the moments of a log that nobody writes, in a folder of their own."""
+    return Moments(scratch, views, build_here(log, checkpoints), Views, MomentBounds())

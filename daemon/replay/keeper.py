@@ -1,0 +1,102 @@
+"""Keeps checkpoints in the background: copies of the live views, and replays where none are.
+
+Each copy costs as much as the views are large, so after one the keeper rests many times as long as
+that took: under load checkpoints are further apart. What was left out is filled in later.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from daemon.replay.checkpoints import Checkpoints
+from daemon.replay.process import Perform
+from daemon.replay.tasks import Task
+from domain.errors import ChronicledError
+from projections.progress import Projector
+
+COPY_RESTS: Final = 20
+"""How many times as long as a copy took the keeper rests after it."""
+FILL_RESTS: Final = 2
+"""The same after a replay: it takes idle time only, and reads the log alone."""
+REST_SECONDS: Final = 1.0
+"""The least that it rests."""
+RETRY_SECONDS: Final = 60.0
+"""How long it rests when something went wrong, such as a full disk."""
+
+_logger = logging.getLogger(__name__)
+
+
+class CheckpointKeeper:
+    """Makes one checkpoint a step, or fills one gap: a service."""
+
+    name = "checkpoints"
+
+    def __init__(
+        self,
+        data: Path,
+        checkpoints: Checkpoints,
+        projector: Projector,
+        perform: Perform,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.woken = threading.Event()
+        self._data = data
+        self._checkpoints = checkpoints
+        self._projector = projector
+        self._perform = perform
+        self._monotonic = monotonic
+        self._due = 0
+        self._rests_until = 0.0
+        checkpoints.clean()
+        self.close: Callable[[], None] = projector.on_progress(self._look)
+
+    def _look(self) -> None:
+        """Wake the keeper when the views have come far enough."""
+        if self._position() >= self._due:
+            self.woken.set()
+
+    def _position(self) -> int:
+        """Return the position of the live views, 0 while they are not all at one."""
+        statuses = self._projector.status()
+        positions = {each.position for each in statuses}
+        live = all(each.state == "live" for each in statuses)
+        return positions.pop() if live and len(positions) == 1 else 0
+
+    def step(self, now: int) -> float | None:  # noqa: ARG002
+        """Make one checkpoint where one is due; return how long to rest."""
+        rest = self._rests_until - self._monotonic()
+        if rest > 0:
+            return rest
+        position = self._position()
+        if not position or not self._checkpoints.bounds.count:
+            return None
+        newest = max((each.position for each in self._checkpoints.list()), default=0)
+        self._due = newest + self._checkpoints.spacing(position)
+        if position >= self._due:
+            return self._do(self._task("copy"), COPY_RESTS)
+        gap = self._checkpoints.gap(position) if self._projector.caught_up else None
+        if gap is None:
+            return None
+        low, high = gap
+        parts = -(-(high - low) // self._checkpoints.spacing(position))
+        return self._do(self._task("fill", low + (high - low) // parts), FILL_RESTS)
+
+    def _task(self, kind: str, position: int = 0) -> Task:
+        return Task(kind, str(self._data), position, checkpoints=self._checkpoints.bounds)
+
+    def _do(self, task: Task, rests: int) -> float:
+        started = self._monotonic()
+        try:
+            self._perform(task, lambda _done, _goal: None)
+        except ChronicledError as error:
+            _logger.warning("no checkpoint was made", extra={"error": error.detail})
+            rest = RETRY_SECONDS
+        else:
+            rest = max((self._monotonic() - started) * rests, REST_SECONDS)
+        self._rests_until = self._monotonic() + rest
+        return rest
