@@ -258,12 +258,17 @@ class StateCollector(Collector):
         failed = _family(
             "projection_failed", "Whether a projection stands still on an error.", "projection"
         )
+        built = _family(
+            "projection_build_position", "How far a build beside the tables is.", "projection"
+        )
         for status in self._runner.status():
             position.add_metric([status.name], status.position)
             failed.add_metric([status.name], float(status.state == "failed"))
             if status.recordedtime is not None:
                 processed.add_metric([status.name], status.recordedtime / 1_000_000)
-        yield from (position, processed, failed)
+            if status.built is not None:
+                built.add_metric([status.name], status.built)
+        yield from (position, processed, failed, built)
 
     def _sizes(self) -> Iterator[Metric]:
         database = _family("database_size_bytes", "Size of a database file.", "database")

@@ -366,6 +366,11 @@ def _status(parts: Parts) -> str:
     if not parts.projector.caught_up:
         position = min((each.built or each.position for each in statuses), default=0)
         return f"ready; projections at {position} of {parts.log.head()}"
+    built = [each for each in statuses if each.state == "rebuilding"]
+    if built:
+        position = min(each.built or 0 for each in built)
+        names = ", ".join(each.name for each in built)
+        return f"ready; rebuilding {names}: at {position} of {parts.log.head()}"
     return "ready"
 
 

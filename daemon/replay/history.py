@@ -82,7 +82,8 @@ def build_in_process(
             target=str(path),
             bases=tuple((base.position, str(base.path)) for base in bases),
             checkpoints=bounds,
-            level=config.logging.level,
+            # What it builds is nothing to tell about, unless everything is.
+            level="debug" if config.logging.level == "debug" else "warning",
             style=config.logging.format,
         )
         processes.perform(task, progress)

@@ -26,7 +26,7 @@ class Task:
     target: str = ""
     bases: tuple[tuple[int, str], ...] = ()
     checkpoints: Bounds = field(default_factory=Bounds)
-    level: str = "info"
+    level: str = "warning"
     style: str = "auto"
 
     def message(self) -> dict[str, Any]:

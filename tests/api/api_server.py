@@ -21,6 +21,7 @@ from daemon.api.direct import Direct
 from daemon.eventlog.log import EventLog
 from daemon.eventlog.requests import WriterBounds
 from daemon.lifecycle import Clock, ServiceThread, system_clock
+from daemon.replay.history import moments_at_rest
 from daemon.server import Server
 from projections.runner import ProjectionRunner
 from projections.views import Views
@@ -45,7 +46,7 @@ class ApiServer:
     """The log, the projections and the HTTP interface of a daemon on ``directory``.
 
     ``options`` go to the `Context`. With ``projecting`` false the projections stand still until
-    ``runner.step`` is called.
+    ``runner.step`` is called; with ``replaying`` the past can be asked for.
     """
 
     def __init__(
@@ -56,17 +57,22 @@ class ApiServer:
         clock: Clock = system_clock,
         projecting: bool = True,
         writing: bool = True,
+        replaying: bool = False,
         **options: Any,
     ) -> None:
         """Open the parts."""
         self.log = EventLog.open(directory / "log.db", clock=clock, bounds=bounds)
         self.runner = ProjectionRunner(directory / "views.db", self.log)
         self.views = Views(directory / "views.db", timeout_seconds=5.0)
+        self.moments = moments_at_rest(self.log, self.views.path, None, directory)
+        if replaying:
+            options["moments"] = self.moments
         self.context = Context(
             log=self.log, views=self.views, runner=self.runner, clock=clock, **options
         )
         self.log.on_commit(lambda _: self.runner.wake())
         self._projector = ServiceThread(self.runner, clock)
+        self._replaying = ServiceThread(self.moments, clock)
         self._projecting = projecting
         self._writing = writing
         self._directory = Path(tempfile.mkdtemp(prefix="chronicled-"))
@@ -84,6 +90,7 @@ class ApiServer:
             self.log.start()
         if self._projecting:
             self._projector.start()
+        self._replaying.start()
         self._thread.start()
         self._listening.wait()
         if self._failure is not None:
@@ -96,6 +103,8 @@ class ApiServer:
         self.end_server()
         self.context.close()
         self._projector.stop()
+        self._replaying.stop()
+        self.moments.close()
         self.views.close()
         self.runner.close()
         self.log.close()
