@@ -138,11 +138,11 @@ class ReplaySettings(_Section):
     """Answers as of the past: checkpoints to start from, and moments that are kept a while."""
 
     checkpoints: int = Field(
-        _CHECKPOINTS.count, ge=0, le=1_000, description="Most checkpoints kept; 0 makes none."
+        _CHECKPOINTS.count, ge=0, le=10_000, description="Most checkpoints kept; 0 makes none."
     )
     checkpoint_bytes: int = Field(
         _CHECKPOINTS.bytes,
-        ge=1 << 20,
+        ge=1,
         le=1 << 40,
         description="Most room that the checkpoints take together (bytes).",
     )
@@ -153,11 +153,11 @@ class ReplaySettings(_Section):
         description="How many events at least lie between two checkpoints.",
     )
     moments: int = Field(
-        _MOMENTS.count, ge=1, le=100, description="Most moments of the past kept to be asked."
+        _MOMENTS.count, ge=1, le=10_000, description="Most moments of the past kept to be asked."
     )
     moment_bytes: int = Field(
         _MOMENTS.bytes,
-        ge=1 << 20,
+        ge=1,
         le=1 << 40,
         description="Most room that those moments take together (bytes).",
     )

@@ -28,6 +28,7 @@ from prometheus_client.metrics_core import GaugeMetricFamily, HistogramMetricFam
 from prometheus_client.registry import Collector
 
 from daemon.eventlog.requests import Appended
+from daemon.replay.checkpoints import FOLDER
 from domain.errors import ChronicledError
 
 if TYPE_CHECKING:
@@ -278,6 +279,11 @@ class StateCollector(Collector):
             database.add_metric([name], size.database)
             wal.add_metric([name], size.wal)
         yield from (database, wal)
+        yield _gauge(
+            "replay_size_bytes",
+            "What the checkpoints and the moments asked for take on the disk.",
+            folder_size(self._files["views"].parent / FOLDER),
+        )
         free = disk_free(self._files.values())
         yield _gauge("disk_free_bytes", "Free space on the disk of the data directory.", free)
 
@@ -314,6 +320,11 @@ def database_sizes(files: Mapping[str, Path]) -> dict[str, Sizes]:
         name: Sizes(_size(path), _size(path.with_name(f"{path.name}-wal")))
         for name, path in files.items()
     }
+
+
+def folder_size(folder: Path) -> int:
+    """Return what the files in a folder, and in folders in it, take (bytes)."""
+    return sum(_size(path) for path in folder.rglob("*"))
 
 
 def disk_free(files: Iterable[Path]) -> int:

@@ -21,6 +21,7 @@
       Unavailable                   503
         QueueFull                   503  queue_full
         NotReady                    503  not_ready
+          BeingReplayed             503  being_replayed
         QueryTimeout                503  query_timeout
         StorageFailed               503  storage_failed
       NewerEvent                    501  newer_event
@@ -216,6 +217,14 @@ class NotReady(Unavailable):
 
     code = "not_ready"
     title = "Not ready"
+
+
+class BeingReplayed(NotReady):
+    """The moment that is asked for is being replayed, and that takes longer than who asks waits."""
+
+    code = "being_replayed"
+    title = "Being replayed"
+    hint = "Ask again; the replay goes on meanwhile."
 
 
 class QueryTimeout(Unavailable):

@@ -18,6 +18,9 @@ BOOTSTRAP = {
     "daemon/service.py": "the running daemon",
     "daemon/projector/child.py": "the projections of the running daemon, in their own process",
     "daemon/cli/directory.py": "the same parts for a command on a directory without a daemon",
+    "daemon/replay/history.py": "the views of moments of the past",
+    "daemon/replay/replay.py": "projections of a moment, in a file of their own",
+    "daemon/replay/serve.py": "the read-only daemon of a moment",
     "daemon/replay/verify.py": "projections on a temporary file, to compare with the live ones",
 }
 """The only modules that may call them, and what they put together."""

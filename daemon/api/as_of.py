@@ -17,7 +17,7 @@ from daemon.api.context import Context
 from daemon.api.log_reads import position_of
 from daemon.api.parameters import Listing, Reading
 from daemon.api.waiting import wait_for_views
-from domain.errors import InvalidCursor, NotReady
+from domain.errors import BeingReplayed, InvalidCursor, NotReady
 from domain.moments import Point
 from projections.paging import Page
 from projections.views import Views
@@ -69,7 +69,7 @@ async def answer(
 
     Raises:
         BeyondHead, BeforeHistory, InvalidCursor: there is no such state to show.
-        NotReady: it was not reached in time; a replay that was begun goes on.
+        NotReady: it was not reached in time; a replay that was begun goes on (`BeingReplayed`).
 
     """
     await wait_for_views(context, asked, names)
@@ -96,7 +96,7 @@ async def views_at(context: Context, position: int, timeout_seconds: float) -> V
     """Return the views as of a position, waiting for their replay.
 
     Raises:
-        NotReady: they are not built in time; the replay goes on.
+        BeingReplayed: they are not built in time; the replay goes on.
         ReplayFailed, NewerEvent, StorageFailed, DiskFull: they cannot be built.
 
     """
@@ -111,7 +111,5 @@ async def views_at(context: Context, position: int, timeout_seconds: float) -> V
                     woken.clear()
                 return views
     except TimeoutError:
-        raise NotReady(
-            f"Position {position} is being replayed: {moments.reached(position)} are done.",
-            hint="Ask again; the replay goes on meanwhile.",
-        ) from None
+        done = moments.reached(position)
+        raise BeingReplayed(f"Position {position} is being replayed: at {done}.") from None

@@ -8,6 +8,7 @@ import typer
 
 from daemon.cli.connection import alert_path
 from daemon.cli.listing import (
+    AsOfOption,
     CursorOption,
     LimitOption,
     SinceOption,
@@ -53,9 +54,12 @@ def list_alerts(
     until: UntilOption = None,
     limit: LimitOption = 50,
     cursor: CursorOption = None,
+    as_of: AsOfOption = None,
 ) -> None:
     """List alerts, newest first."""
-    params = given(state=state, severity=severity, kind=kind, job=job, since=since, until=until)
+    params = given(
+        state=state, severity=severity, kind=kind, job=job, since=since, until=until, as_of=as_of
+    )
     answer = read_list(session.reader(), "/api/alerts", params, limit=limit, cursor=cursor)
     show_list(session, answer, LIST_COLUMNS)
 

@@ -30,12 +30,11 @@ from daemon.replay.checkpoints import Bounds, Checkpoints
 from daemon.replay.history import moments_at_rest
 from daemon.replay.resting import RestingLog, RestingProjector
 from daemon.replay.verify import verify
+from domain.errors import NotReady
 from projections.runner import ProjectionRunner
 from projections.views import Views
 
 BASE: Final = "http://localhost"
-
-_NOT_READY: Final = 503
 
 
 def require_log(data: Path) -> Path:
@@ -93,7 +92,7 @@ class DirectoryReader:
         response = self._runner.run(self._client.get(path, params=params))
         if response.is_error:
             failure = CommandError.of_answer(response)
-            if failure.status == _NOT_READY:
+            if failure.code == NotReady.code:
                 failure.hint = "`chronicled rebuild` builds the views from the log."
             raise failure
         return orjson.loads(response.content)

@@ -28,6 +28,7 @@ class CommandError(Exception):
         faults: Sequence[Fault] = (),
         exit_code: int = 1,
         status: int = 0,
+        code: str = "",
     ) -> None:
         super().__init__(f"{title}: {detail}")
         self.title = title
@@ -37,6 +38,8 @@ class CommandError(Exception):
         self.exit_code = exit_code
         self.status = status
         """The HTTP status of the daemon's answer; 0 when it is not an answer."""
+        self.code = code
+        """The stable code of the error, where it has one."""
 
     @classmethod
     def of_error(cls, error: ChronicledError) -> Self:
@@ -47,6 +50,7 @@ class CommandError(Exception):
             hint=error.operator_hint,
             faults=error.errors,
             exit_code=error.exit_code,
+            code=error.code,
         )
 
     @classmethod
@@ -78,6 +82,7 @@ class CommandError(Exception):
             hint=str(problem.get("hint") or ""),
             faults=_faults(problem.get("errors")),
             status=status if isinstance(status, int) else 0,
+            code=str(problem.get("code") or ""),
         )
 
     def show(self) -> None:

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from daemon.cli.listing import (
+    AsOfOption,
     CursorOption,
     LimitOption,
     SinceOption,
@@ -42,8 +43,9 @@ def list_files(
     until: UntilOption = None,
     limit: LimitOption = 50,
     cursor: CursorOption = None,
+    as_of: AsOfOption = None,
 ) -> None:
     """List files, the newest first."""
-    params = given(path=path, prefix=prefix, matched=matched, since=since, until=until)
+    params = given(path=path, prefix=prefix, matched=matched, since=since, until=until, as_of=as_of)
     answer = read_list(session.reader(), "/api/files", params, limit=limit, cursor=cursor)
     show_list(session, answer, LIST_COLUMNS)

@@ -68,6 +68,7 @@ def list_jobs(
     ] = "-submitted",
     limit: LimitOption = 50,
     cursor: CursorOption = None,
+    as_of: AsOfOption = None,
 ) -> None:
     """List jobs; `--since` and `--until` are about the time a job was submitted."""
     params = given(
@@ -83,6 +84,7 @@ def list_jobs(
         since=since,
         until=until,
         sort=sort,
+        as_of=as_of,
     )
     answer = read_list(session.reader(), "/api/jobs", params, limit=limit, cursor=cursor)
     show_list(session, answer, LIST_COLUMNS)

@@ -8,9 +8,13 @@ from typing import Annotated, Any, Final
 import typer
 
 from daemon.cli.connection import Params, Reader
+from daemon.cli.failures import CommandError
 from daemon.cli.output import Column, notice, on_terminal, print_json, print_list
 from daemon.cli.session import Session
+from domain.errors import BeingReplayed
 
+REPLAY_SECONDS: Final = 5
+"""How long one question waits for a replay; then it is said how far that is."""
 PAGE_MAX: Final = 1000
 """The most items the daemon gives at once."""
 
@@ -28,7 +32,9 @@ UntilOption = Annotated[
 AsOfOption = Annotated[
     str | None,
     typer.Option(
-        "--as-of", metavar="POSITION|TIME", help="As the log knew it at this position or time."
+        "--as-of",
+        metavar="POSITION|TIME",
+        help="As the log knew it then: a position, an RFC 3339 time, a date, or -2h.",
     ),
 ]
 
@@ -38,14 +44,29 @@ def given(**params: Any) -> dict[str, Any]:
     return {name: value for name, value in params.items() if value not in (None, "", [])}
 
 
+def ask(reader: Reader, path: str, params: Params) -> Any:
+    """Return an answer; one of the past is waited for, however long its replay takes."""
+    if "as_of" not in params:
+        return reader.get(path, params)
+    while True:
+        try:
+            return reader.get(path, {"timeout": REPLAY_SECONDS, **params})
+        except CommandError as failure:
+            if failure.code != BeingReplayed.code:
+                raise
+            notice(failure.detail)
+
+
 def read_list(
     reader: Reader, path: str, params: Params, *, limit: int, cursor: str | None = None
 ) -> dict[str, Any]:
     """Return up to ``limit`` items as one answer, however many pages they come in."""
     items: list[Any] = []
     while True:
-        page = reader.get(
-            path, {**params, **given(limit=min(limit - len(items), PAGE_MAX), cursor=cursor)}
+        page = ask(
+            reader,
+            path,
+            {**params, **given(limit=min(limit - len(items), PAGE_MAX), cursor=cursor)},
         )
         items += page["items"]
         cursor = page["next"]

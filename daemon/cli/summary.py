@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from daemon.cli.listing import SinceOption, UntilOption, given
+from daemon.cli.listing import AsOfOption, SinceOption, UntilOption, ask, given
 from daemon.cli.output import (
     Column,
     column,
@@ -59,11 +59,12 @@ def summary(
     since: SinceOption = None,
     until: UntilOption = None,
     kind: Annotated[str | None, typer.Option(help="Only jobs of this kind.")] = None,
+    as_of: AsOfOption = None,
 ) -> None:
     """Sum up jobs, alerts and files, of all time or of the days that a range touches."""
-    params = given(since=since, until=until, kind=kind)
+    params = given(since=since, until=until, kind=kind, as_of=as_of)
     reader = session.reader()
-    show_summary(session, reader.get("/api/summary", params))
+    show_summary(session, ask(reader, "/api/summary", params))
     for each in reader.get("/api/metrics")["projections"]:
         if each["state"] == "failed":
             name, place = each["name"], each["failed_position"]

@@ -46,7 +46,7 @@ class ApiServer:
     """The log, the projections and the HTTP interface of a daemon on ``directory``.
 
     ``options`` go to the `Context`. With ``projecting`` false the projections stand still until
-    ``runner.step`` is called; with ``replaying`` the past can be asked for.
+    ``runner.step`` is called; without ``replaying`` no list answers as of the past.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class ApiServer:
         clock: Clock = system_clock,
         projecting: bool = True,
         writing: bool = True,
-        replaying: bool = False,
+        replaying: bool = True,
         **options: Any,
     ) -> None:
         """Open the parts."""

@@ -65,7 +65,7 @@ def noted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Noted]:
     """Return a server whose every answer was noted after each of its events."""
     clock = Ticking()
     with (
-        ApiServer(tmp_path_factory.mktemp("data"), clock=clock, replaying=True) as server,
+        ApiServer(tmp_path_factory.mktemp("data"), clock=clock) as server,
         server.client() as client,
     ):
         answers = {}
@@ -181,7 +181,7 @@ def test_a_cursor_belongs_to_its_point(client: httpx.Client) -> None:
 def test_pages_of_a_time_that_goes_on_show_one_position(servers: Callable[..., ApiServer]) -> None:
     """The second page of `as_of=-1m` is that of the first, a minute later."""
     clock = Ticking()
-    server = servers(clock=clock, replaying=True)
+    server = servers(clock=clock)
     with server.client() as client:
         for number in range(6):
             clock.now += MINUTE
@@ -197,7 +197,7 @@ def test_pages_of_a_time_that_goes_on_show_one_position(servers: Callable[..., A
 
 def test_before_the_kept_history_is_410(servers: Callable[..., ApiServer]) -> None:
     """Where the first events were removed, the answer names the first answerable position."""
-    server = servers(replaying=True)
+    server = servers()
     with server.client() as client:
         for number in range(5):
             client.post("/api/events", json=event("job.submitted", f"j{number}"))
@@ -216,12 +216,12 @@ def test_a_replay_that_takes_long_is_told_of_and_goes_on(
     servers: Callable[..., ApiServer],
 ) -> None:
     """Whoever does not wait is told how far it is; who asks again has the answer."""
-    server = servers(replaying=True)
+    server = servers()
     with server.client() as client:
         for number in range(3):
             client.post("/api/events", json=event("job.submitted", f"j{number}"))
         answer = client.get("/api/jobs", params={"as_of": 2, "timeout": 0})
-        assert (answer.status_code, answer.json()["code"]) == (503, "not_ready")
+        assert (answer.status_code, answer.json()["code"]) == (503, "being_replayed")
         assert "Position 2 is being replayed" in answer.json()["detail"]
         assert "retry-after" in answer.headers
         assert len(everything(client, "/api/jobs", as_of=2)) == 2
@@ -229,7 +229,7 @@ def test_a_replay_that_takes_long_is_told_of_and_goes_on(
 
 def test_moments_are_bounded(servers: Callable[..., ApiServer]) -> None:
     """The moments that are kept are a few; those asked for longest ago are gone, files and all."""
-    server = servers(replaying=True)
+    server = servers()
     with server.client() as client:
         for number in range(10):
             client.post("/api/events", json=event("job.submitted", f"j{number}"))

@@ -250,21 +250,6 @@ def test_a_history_comes_in_pages(server: ApiServer, extra: str) -> None:
     assert len(seen) == 9
 
 
-def test_a_chain_is_read_within_the_time_of_one_query(
-    servers: Callable[..., ApiServer], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The deadline is that of the request, however many attempts it reads from the log."""
-    looks = count()
-    monkeypatch.setattr("daemon.api.log_reads.monotonic", lambda: next(looks))
-    server = servers(read_seconds_max=4)
-    _chain(server)
-    with server.client() as client:
-        one = client.get("/api/jobs/load:1/history?as_of=9&wait_for=9")
-        assert one.status_code == 200
-        every = client.get("/api/jobs/load:1/history?attempts=all&as_of=9")
-        assert (every.status_code, every.json()["code"]) == (503, "query_timeout")
-
-
 def test_wait_for_waits_until_the_views_are_there(servers: Callable[..., ApiServer]) -> None:
     """A read with wait_for of a fresh append shows it; time and again."""
     server = servers()

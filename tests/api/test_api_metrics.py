@@ -36,6 +36,8 @@ PROMISED = {
     "projection_position": {"projection"},
     "projection_last_processed_timestamp_seconds": {"projection"},
     "projection_failed": {"projection"},
+    "projection_build_position": {"projection"},
+    "replay_size_bytes": set(),
     "database_size_bytes": {"database"},
     "wal_size_bytes": {"database"},
     "disk_free_bytes": set(),

@@ -25,6 +25,11 @@ DEFAULTS = {
     "log.queue_bytes": 67_108_864,
     "views.batch_events": 10_000,
     "views.synchronous": "NORMAL",
+    "replay.checkpoints": 20,
+    "replay.checkpoint_bytes": 2_147_483_648,
+    "replay.checkpoint_events": 50_000,
+    "replay.moments": 4,
+    "replay.moment_bytes": 4_294_967_296,
     "logging.level": "info",
     "logging.format": "auto",
 }
