@@ -18,6 +18,7 @@ from benchmarks import (
     memory,
     projection,
     queries,
+    replay,
     start,
 )
 from benchmarks.children import REPOSITORY
@@ -38,6 +39,7 @@ PARTS = (
     Part("growth", "room and time of an event by the size of the log", growth.measure),
     Part("start", "time to READY after a stop and after a kill", start.measure, once=True),
     Part("queries", "every filter, sort and search over many jobs", queries.measure, once=True),
+    Part("replay", "moments of the past, and a rebuild beside intake", replay.measure, once=True),
     Part("memory", "resident at rest, under load, during a rebuild", memory.measure, once=True),
 )
 """Everything that is measured; limits and peers next to the intake they are compared with."""

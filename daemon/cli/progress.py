@@ -3,16 +3,34 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
 
 from daemon.cli.output import notice
 
 OnProgress = Callable[[int, int], None]
 """Called with what is done and what there is to do."""
+
+
+class RateColumn(ProgressColumn):
+    """How many are done a second."""
+
+    def render(self, task: Task) -> Text:
+        """Return the rate, as far as it is known."""
+        return Text(f"{task.speed:,.0f}/s" if task.speed else "")
 
 
 @contextmanager
@@ -25,6 +43,7 @@ def progress_shown(label: str) -> Iterator[OnProgress]:
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
+        RateColumn(),
         TimeRemainingColumn(),
         console=Console(stderr=True),
         transient=True,
@@ -36,12 +55,17 @@ def progress_shown(label: str) -> Iterator[OnProgress]:
 
 def _plain_lines(label: str) -> OnProgress:
     told = 0
+    first: tuple[int, float] | None = None
 
     def on_progress(done: int, total: int) -> None:
-        nonlocal told
+        nonlocal told, first
+        now = time.monotonic()
+        # What was done when it began, such as by a replay before, says nothing of the rate.
+        began, started = first = first or (done, now)
         tenth = done * 10 // total if total else 0
         if tenth > told:
             told = tenth
-            notice(f"{label}: {done} of {total}")
+            rate = f", {(done - began) / (now - started):.0f} a second" if now > started else ""
+            notice(f"{label}: {done} of {total}{rate}")
 
     return on_progress
