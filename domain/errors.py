@@ -23,7 +23,8 @@
         NotReady                    503  not_ready
         QueryTimeout                503  query_timeout
         StorageFailed               503  storage_failed
-      NewerEvent                    501  newer_event
+      UnreadableEvent               500  unreadable_event
+        NewerEvent                  501  newer_event
       DiskFull                      507  disk_full
       ConfigurationError            (exit 2)  configuration
       DirectoryLocked               (exit 3)  data_directory_locked
@@ -235,7 +236,22 @@ class StorageFailed(Unavailable):
     retry_after_seconds = 5
 
 
-class NewerEvent(ChronicledError):
+class UnreadableEvent(ChronicledError):
+    """A recorded event cannot be lifted to the class version that this program knows.
+
+    ``position`` is that of the event.
+    """
+
+    code = "unreadable_event"
+    title = "An event that cannot be read"
+    hint = "This is a fault of the program, please report it; the event is kept as it is."
+
+    def __init__(self, detail: str, *, position: int = 0) -> None:
+        super().__init__(detail)
+        self.position = position
+
+
+class NewerEvent(UnreadableEvent):
     """An event was recorded by a newer release, and this one does not know what it means."""
 
     code = "newer_event"

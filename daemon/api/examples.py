@@ -12,7 +12,7 @@ from daemon.api.operations import Kind, Operation
 from daemon.api.problems import ParameterFault, problem_document
 from daemon.api.sse import frame
 from daemon.api.writing import receipt_document
-from daemon.metrics import PROGRAM_VERSION
+from daemon.release import PROGRAM_VERSION
 from domain.alert import alert_view, fold_alert
 from domain.cloudevents import example_event, from_structured, to_json, to_structured
 from domain.errors import ChronicledError, Fault, Invalid, UnknownField

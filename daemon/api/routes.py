@@ -32,6 +32,7 @@ from domain.errors import (
     Forbidden,
     Invalid,
     InvalidCursor,
+    NewerEvent,
     NotFound,
     NotReady,
     QueryTimeout,
@@ -51,7 +52,7 @@ Errors = tuple[type[ChronicledError], ...]
 LINES: Final = "application/x-ndjson"
 
 ALWAYS: Final[Errors] = (Forbidden, ChronicledError)
-READ: Final[Errors] = (BeyondHead, BeforeHistory, Invalid, NotReady, QueryTimeout)
+READ: Final[Errors] = (BeyondHead, BeforeHistory, Invalid, NewerEvent, NotReady, QueryTimeout)
 LIST: Final[Errors] = (*READ, InvalidCursor)
 WRITE: Final[Errors] = (
     Undecodable,

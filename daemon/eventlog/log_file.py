@@ -11,16 +11,16 @@ from domain.errors import LogDamaged, NewerSchema
 
 
 class LogFile(Reader):
-    """A log, read-only.
+    """A log, read-only. With ``skip_unknown`` it lacks the events of newer releases.
 
     Raises:
         NewerSchema, LogDamaged, StorageFailed: this program cannot read it.
 
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, skip_unknown: bool = False) -> None:
         self.pool = ReadPool(str(path))
-        super().__init__(self.pool)
+        super().__init__(self.pool, skip_unknown=skip_unknown)
         self.path = str(path)
         try:
             self._introduce()

@@ -55,6 +55,13 @@ ON CONFLICT (name) DO UPDATE SET offset = max(offset, excluded.offset), updated 
 -- name: newest_event
 SELECT position, digest, recordedtime FROM events ORDER BY position DESC LIMIT 1;
 
+-- name: find_release
+SELECT value FROM log_meta WHERE key = 'release';
+
+-- name: set_meta
+INSERT INTO log_meta (key, value) VALUES (?, ?)
+ON CONFLICT (key) DO UPDATE SET value = excluded.value;
+
 -- name: oldest_event
 SELECT min(position) FROM events;
 
