@@ -155,6 +155,12 @@ def to_json(event: RecordedEvent) -> bytes:
     return orjson.dumps({**_stored_attributes(event), "data": orjson.Fragment(event.data)})
 
 
+def to_line(event: RecordedEvent, digest: bytes) -> bytes:
+    """Return a recorded event as `to_json` does, with the chain's digest after it."""
+    attributes = {**_stored_attributes(event), "logdigest": digest.hex()}
+    return orjson.dumps({**attributes, "data": orjson.Fragment(event.data)})
+
+
 def to_binary(event: RecordedEvent) -> tuple[dict[str, str], bytes]:
     """Return a recorded event as the headers and the body of an HTTP message in binary mode."""
     attributes = _stored_attributes(event)

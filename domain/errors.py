@@ -10,6 +10,7 @@
       Conflict                      409
         VersionConflict             409  version_conflict
         BeyondHead                  409  beyond_head
+        HistoryConflict             409  history_conflict
       BeforeHistory                 410  before_history
       TooLarge                      413  too_large
       UnsupportedMediaType          415  unsupported_media_type
@@ -127,6 +128,14 @@ class BeyondHead(Conflict):
     code = "beyond_head"
     title = "Beyond the head of the log"
     hint = "The position is of another log or of a lost tail; start again from `as_of`."
+
+
+class HistoryConflict(Conflict):
+    """The log cannot take this history: it has events of its own, or others at these positions."""
+
+    code = "history_conflict"
+    title = "The history does not fit the log"
+    hint = "History goes into an empty log, from its first event on and without a gap."
 
 
 class BeforeHistory(ChronicledError):

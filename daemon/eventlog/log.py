@@ -301,7 +301,7 @@ def _introduce(connection: apsw.Connection, now: int) -> str:
                 "INSERT INTO log_meta (key, value) VALUES (?, ?)",
                 [("log_id", log_id), ("epoch", 1), ("created", now)],
             )
-        release = connection.execute(SQL["find_release"]).get
+        release = connection.execute(SQL["find_meta"], ("release",)).get
         if release is None or release_order(release) < release_order(PROGRAM_VERSION):
             connection.execute(SQL["set_meta"], ("release", PROGRAM_VERSION))
         connection.execute("COMMIT")

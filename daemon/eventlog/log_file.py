@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from daemon.eventlog.connection import APPLICATION_ID, SCHEMA_VERSION, ReadPool
 from daemon.eventlog.reader import Reader
@@ -36,6 +37,12 @@ class LogFile(Reader):
                 raise NewerSchema(f"{self.path} has schema {version}")
             self.log_id: str = db.execute("SELECT value FROM log_meta WHERE key = 'log_id'").get
             self.epoch: int = db.execute("SELECT value FROM log_meta WHERE key = 'epoch'").get
+
+    def meta(self) -> dict[str, Any]:
+        """Return what the log says of itself, by name."""
+        with self.pool.connection() as db:
+            rows: Any = db.execute("SELECT key, value FROM log_meta")
+            return dict(rows)
 
     def head(self) -> int:
         """Return the newest position that was ever used, as the writer does."""

@@ -280,7 +280,7 @@ class Reader:
             f"{shorten(stream)})"
         )
         if class_version > self._class_versions.get(name, 0):
-            release = db.execute(SQL["find_release"]).get
+            release = db.execute(SQL["find_meta"], ("release",)).get
             newer = release and release_order(release) > release_order(PROGRAM_VERSION)
             needed = f"release {release}" if newer else f"a release newer than {PROGRAM_VERSION}"
             raise NewerEvent(f"{event} needs {needed}", position=position)
