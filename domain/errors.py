@@ -255,8 +255,15 @@ class UnreadableEvent(ChronicledError):
     title = "An event that cannot be read"
     hint = "This is a fault of the program, please report it; the event is kept as it is."
 
-    def __init__(self, detail: str, *, position: int = 0) -> None:
-        super().__init__(detail)
+    def __init__(
+        self,
+        detail: str,
+        *,
+        position: int = 0,
+        errors: Sequence[Fault] = (),
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(detail, errors=errors, hint=hint)
         self.position = position
 
 
