@@ -21,12 +21,13 @@ from daemon.api.app import create_app
 from daemon.api.context import Context
 from daemon.cli.connection import Params
 from daemon.cli.failures import CommandError
+from daemon.cli.log_files import require_log
 from daemon.cli.progress import OnProgress
 from daemon.eventlog.log import EventLog
 from daemon.eventlog.log_file import LogFile
 from daemon.eventlog.requests import LogHealth, WriterBounds
 from daemon.lifecycle import settle_collector
-from daemon.lock import LOG_FILE, VIEWS_FILE, DataDirectory
+from daemon.lock import VIEWS_FILE, DataDirectory
 from daemon.replay.verify import verify
 from projections.runner import ProjectionRunner
 from projections.views import Views
@@ -34,23 +35,6 @@ from projections.views import Views
 BASE: Final = "http://localhost"
 
 _NOT_READY: Final = 503
-
-
-def require_log(data: Path) -> Path:
-    """Return the log file of a data directory.
-
-    Raises:
-        CommandError: there is none.
-
-    """
-    path = data / LOG_FILE
-    if not path.exists():
-        raise CommandError(
-            "No event log",
-            f"{data} holds none, and no daemon runs on it",
-            hint="Name the data directory by --data, or a daemon by --socket or --url.",
-        )
-    return path
 
 
 class RestingLog(LogFile):

@@ -8,7 +8,7 @@ import pickle
 import signal
 import struct
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import IO, Any, Final
 
 from daemon.child_process import start_child
@@ -22,7 +22,7 @@ _SIZES: Final = struct.Struct("!QQ")
 """Before each answer: how long its events are, and what is beside them."""
 
 
-def batches_of(file: IO[bytes]) -> Iterator[Header | Batch]:
+def batches_of(file: IO[bytes]) -> Generator[Header | Batch, None, None]:
     """Yield what `read_batches` yields, read by a child; the file is the child's from here on."""
     reading, writing = os.pipe()
     # The child's own standard input is another one.

@@ -10,9 +10,11 @@ import io
 from collections.abc import Iterator
 from typing import IO, Final, NamedTuple, TypeAlias
 
+import orjson
 import zstandard
 
 from daemon.replay.bounds import Header, Trailer, bound_type, read_header, read_trailer
+from domain.catalog import find_type, upcast_payload
 from domain.errors import ChronicledError, Invalid, Undecodable
 from domain.historic import HistoricEvent, read_historic
 
@@ -39,8 +41,10 @@ Batch: TypeAlias = tuple[list[HistoricEvent], Trailer | Damage | None]
 """Events, and what ends them where they are the last."""
 
 
-def read_lines(file: IO[bytes]) -> Iterator[Line]:
+def read_lines(file: IO[bytes], *, whole: bool = True) -> Iterator[Line]:
     """Yield the lines of an export, which may be compressed with zstandard.
+
+    Unless it has to be ``whole``, the last line may be without an end.
 
     Raises:
         Undecodable: what is compressed is damaged, or a line has no end.
@@ -54,9 +58,9 @@ def read_lines(file: IO[bytes]) -> Iterator[Line]:
     try:
         while line := file.readline(LINE_BYTES_MAX):
             number += 1
-            if not line.endswith(b"\n"):
+            if not line.endswith(b"\n") and whole:
                 raise Undecodable("the line is cut off: it has no end")
-            yield number, line[:-1]
+            yield number, line.removesuffix(b"\n")
     except zstandard.ZstdError as error:
         raise Undecodable(f"the compressed data is damaged: {error}") from None
 
@@ -106,3 +110,26 @@ def _batch(
     except ChronicledError as error:
         return batch, Damage(at, error)
     return batch, Damage(at, Undecodable("the export ends before it, without its last line"))
+
+
+def appendable(line: bytes) -> tuple[bytes | None, bool]:
+    """Return a line as it can be appended to any log, and whether it is an event at all.
+
+    It is None for what only a daemon records, and for the first and the last line of an export.
+    Payloads of older class versions are lifted; what cannot be read is left as it is.
+    """
+    if bound_type(line) is not None:
+        return None, False
+    try:
+        obj = orjson.loads(line)
+        entry = find_type(obj["type"])
+        if entry is None:
+            return line, True
+        if not entry.client:
+            return None, True
+        if 1 <= obj.get("classversion", 1) < entry.class_version:
+            data = upcast_payload(entry.model, obj.get("classversion", 1), obj["data"])
+            return orjson.dumps(obj | {"data": data}), True
+    except Exception:  # noqa: BLE001  whatever is wrong with it is told where it is decoded
+        return line, True
+    return line, True
