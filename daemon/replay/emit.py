@@ -22,7 +22,7 @@ READ_EVENTS: Final = 1_000
 WAIT_SECONDS_MAX: Final = 60.0
 """How long one wait is; a longer one is made of several."""
 
-_SPEED: Final = re.compile(r"(\d{1,6}(?:\.\d{1,6})?)x?")
+_SPEED: Final = re.compile(r"(\d{1,6}(?:\.\d{1,6})?)x?", re.ASCII)
 
 
 class Outgoing(NamedTuple):
