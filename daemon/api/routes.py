@@ -135,7 +135,10 @@ _DECIDED: Final = {
     201: Content(examples.receipts, schemas.Receipts),
     200: Content(examples.repeated_receipts, schemas.Receipts),
 }
-_DECISION: Final[Errors] = (NotFound, Undecodable, UnsupportedMediaType, Invalid, *WRITE[-4:])
+_DECISION: Final[Errors] = (
+    *(NotFound, NewerEvent, Undecodable, UnsupportedMediaType, Invalid),
+    *WRITE[-4:],
+)
 
 ROUTES: Final = (
     Route(

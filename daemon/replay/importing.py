@@ -16,7 +16,6 @@ import apsw
 
 from daemon.eventlog.chain import genesis
 from daemon.eventlog.connection import SCHEMA_VERSION, close, open_writer, translate
-from daemon.eventlog.log import EventLog
 from daemon.eventlog.statements import SQL
 from daemon.eventlog.transaction import Known, Transaction
 from daemon.eventlog.verify import verify_structure
@@ -70,10 +69,10 @@ def import_history(
 
     """
     with DataDirectory.acquire(data) as directory:
-        _require_empty(directory.log_path)
         building = directory.path / BUILDING
         _remove(building)
         try:
+            _require_empty(directory.log_path)
             trailer = _build(building, batches, progress)
             _remove(directory.log_path)
             building.rename(directory.log_path)
@@ -89,7 +88,7 @@ def _require_empty(path: Path) -> None:
     if not path.exists():
         return
     # Opened to write: what a crash left in the write-ahead log belongs to it.
-    with closing(EventLog.open(path)) as log, log.reading().connection() as db:
+    with closing(open_writer(str(path))) as db:
         if db.execute(_STORED).get:
             raise HistoryConflict(
                 f"{path} is not empty",
