@@ -16,7 +16,6 @@ from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from importlib.metadata import version as distribution_version
 from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -28,6 +27,7 @@ from prometheus_client.metrics_core import GaugeMetricFamily, HistogramMetricFam
 from prometheus_client.registry import Collector
 
 from daemon.eventlog.requests import Appended
+from daemon.release import PROGRAM_VERSION
 from daemon.replay.checkpoints import FOLDER
 from domain.errors import ChronicledError
 
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from projections.progress import Projector
     from projections.views import Views
 
-PROGRAM_VERSION: Final = distribution_version("chronicled")
 PREFIX: Final = "chronicled_"
 METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 SECONDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)

@@ -152,17 +152,31 @@ def to_structured(event: RecordedEvent) -> dict[str, Any]:
 
 def to_json(event: RecordedEvent) -> bytes:
     """Return a recorded event as structured JSON; ``data`` is embedded as it is stored."""
-    return orjson.dumps({**_attributes(event), "data": orjson.Fragment(event.data)})
+    return orjson.dumps({**_stored_attributes(event), "data": orjson.Fragment(event.data)})
+
+
+def to_line(event: RecordedEvent, digest: bytes) -> bytes:
+    """Return a recorded event as `to_json` does, with the chain's digest after it."""
+    attributes = {**_stored_attributes(event), "logdigest": digest.hex()}
+    return orjson.dumps({**attributes, "data": orjson.Fragment(event.data)})
 
 
 def to_binary(event: RecordedEvent) -> tuple[dict[str, str], bytes]:
     """Return a recorded event as the headers and the body of an HTTP message in binary mode."""
-    attributes = _attributes(event)
+    attributes = _stored_attributes(event)
     headers = {"content-type": attributes.pop("datacontenttype")}
     for name, value in attributes.items():
         text = str(value).lower() if isinstance(value, bool) else str(value)
         headers[f"ce-{name}"] = quote(text, safe=_HEADER_SAFE)
     return headers, event.data
+
+
+def _stored_attributes(event: RecordedEvent) -> dict[str, Any]:
+    """Return the attributes of an event whose data is given as it is stored."""
+    attributes = _attributes(event)
+    if event.class_version != 1:
+        attributes["classversion"] = event.class_version
+    return attributes
 
 
 def _attributes(event: RecordedEvent) -> dict[str, Any]:

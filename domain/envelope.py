@@ -39,6 +39,7 @@ _NOT_EXTENSIONS: Final = frozenset(
     {
         *("specversion", "id", "source", "type", "subject", "time", "datacontenttype", "data"),
         *("data_base64", "expectedversion", "position", "version", "recordedtime"),
+        *("classversion", "logdigest"),
     }
 )
 _REQUIRED: Final = len(("specversion", "id", "source", "type", "subject", "data"))
@@ -151,10 +152,15 @@ def not_json_type(media_type: object) -> Fault:
     return Fault(f"not a JSON content type: {shorten(str(media_type))}", pointer="/datacontenttype")
 
 
+def is_text(value: str) -> bool:
+    """Return whether text holds only what a CloudEvents String may hold."""
+    return value.isprintable() or not _FORBIDDEN.search(value)
+
+
 def _text(obj: Mapping[str, Any], name: str, faults: list[Fault]) -> str:
     """Return a required attribute, or empty text after adding its fault."""
     value = obj.get(name)
-    if isinstance(value, str) and value and (value.isprintable() or not _FORBIDDEN.search(value)):
+    if isinstance(value, str) and value and is_text(value):
         return value
     if value is None:
         detail = f"{name} is missing"
@@ -235,7 +241,7 @@ def _extensions(obj: Mapping[Any, Any], faults: list[Fault]) -> dict[str, Extens
             continue
         if len(faults) >= FAULTS_MAX:
             break
-        detail = _extension_fault(name, value)
+        detail = extension_fault(name, value)
         if detail is None:
             extensions[name] = value
         else:
@@ -243,12 +249,13 @@ def _extensions(obj: Mapping[Any, Any], faults: list[Fault]) -> dict[str, Extens
     return extensions or None
 
 
-def _extension_fault(name: object, value: object) -> str | None:
+def extension_fault(name: object, value: object) -> str | None:
+    """Return what is wrong with an extension attribute, None where nothing is."""
     has_meaning = name in _TEXT_EXTENSIONS
     if not has_meaning and not (isinstance(name, str) and _EXTENSION_NAME.fullmatch(name)):
         return f"unknown attribute {shorten(str(name))}; an extension is named [a-z0-9]+"
     if isinstance(value, str):
-        if value.isprintable() or not _FORBIDDEN.search(value):
+        if is_text(value):
             return None
         return _forbidden(shorten(str(name)))
     if has_meaning:

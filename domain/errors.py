@@ -10,6 +10,7 @@
       Conflict                      409
         VersionConflict             409  version_conflict
         BeyondHead                  409  beyond_head
+        HistoryConflict             409  history_conflict
       BeforeHistory                 410  before_history
       TooLarge                      413  too_large
       UnsupportedMediaType          415  unsupported_media_type
@@ -24,7 +25,8 @@
           BeingReplayed             503  being_replayed
         QueryTimeout                503  query_timeout
         StorageFailed               503  storage_failed
-      NewerEvent                    501  newer_event
+      UnreadableEvent               500  unreadable_event
+        NewerEvent                  501  newer_event
       DiskFull                      507  disk_full
       ConfigurationError            (exit 2)  configuration
       DirectoryLocked               (exit 3)  data_directory_locked
@@ -127,6 +129,14 @@ class BeyondHead(Conflict):
     code = "beyond_head"
     title = "Beyond the head of the log"
     hint = "The position is of another log or of a lost tail; start again from `as_of`."
+
+
+class HistoryConflict(Conflict):
+    """The log cannot take this history: it has events of its own, or others at these positions."""
+
+    code = "history_conflict"
+    title = "The history does not fit the log"
+    hint = "History goes into an empty log, from its first event on and without a gap."
 
 
 class BeforeHistory(ChronicledError):
@@ -244,7 +254,29 @@ class StorageFailed(Unavailable):
     retry_after_seconds = 5
 
 
-class NewerEvent(ChronicledError):
+class UnreadableEvent(ChronicledError):
+    """A recorded event cannot be lifted to the class version that this program knows.
+
+    ``position`` is that of the event.
+    """
+
+    code = "unreadable_event"
+    title = "An event that cannot be read"
+    hint = "This is a fault of the program, please report it; the event is kept as it is."
+
+    def __init__(
+        self,
+        detail: str,
+        *,
+        position: int = 0,
+        errors: Sequence[Fault] = (),
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(detail, errors=errors, hint=hint)
+        self.position = position
+
+
+class NewerEvent(UnreadableEvent):
     """An event was recorded by a newer release, and this one does not know what it means."""
 
     code = "newer_event"

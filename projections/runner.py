@@ -20,7 +20,7 @@ from typing import Final, TypeVar
 
 import apsw
 
-from domain.errors import ChronicledError, DiskFull, NotFound, StorageFailed
+from domain.errors import ChronicledError, DiskFull, NotFound, StorageFailed, UnreadableEvent
 from domain.events import RecordedEvent
 from domain.suggest import did_you_mean
 from projections import store as storage
@@ -296,18 +296,30 @@ class ProjectionRunner(Projector):
         if following is not None:
             limit = min(limit, following - after)
         head = self._feed.head()
-        page, last = self._page(after, limit)
+        blocked: UnreadableEvent | None = None
+        try:
+            page, last = self._page(after, limit)
+        except UnreadableEvent as error:
+            # Behind where the next lane stands it is not this lane's business yet.
+            page, last = [], True
+            blocked = error if following is None or error.position <= following else None
         reached = page[-1].position if page else after
-        if last:
+        if blocked is not None:
+            reached = blocked.position - 1
+        elif last:
             # Positions may have gaps (an epoch, other users of the log's file), also at the end.
             reached = max(reached, head)
         if following is not None and reached > following:
             page = [event for event in page if event.position <= following]
             reached = following
-        if reached == after and not any(self._is_complete(each, reached >= head) for each in lane):
+        idle = reached == after and blocked is None
+        if idle and not any(self._is_complete(each, reached >= head) for each in lane):
             return False
         with store.transaction():
-            self._apply(store, lane, page, reached)
+            if blocked is None:
+                self._apply(store, lane, page, reached)
+            else:
+                self._stop_before(store, lane, blocked)
             for member in lane:
                 complete = self._is_complete(member, reached >= head)
                 if complete or (reached > UNINDEXED_MAX and not member.generation.live):
@@ -324,7 +336,13 @@ class ProjectionRunner(Projector):
         size = 0
         while len(page) < limit and size < PAGE_BYTES:
             wanted = min(READ_EVENTS, limit - len(page))
-            read = self._feed.read(page[-1].position if page else after, wanted)
+            try:
+                read = self._feed.read(page[-1].position if page else after, wanted)
+            except UnreadableEvent:
+                # What comes before it is applied first.
+                if page:
+                    return page, False
+                raise
             if not read:
                 return page, True
             page += read
@@ -352,6 +370,18 @@ class ProjectionRunner(Projector):
         if whole.jobs_are_known:
             self._states[reached] = states
         whole.close()
+
+    def _stop_before(self, store: Store, lane: list[_Member], error: UnreadableEvent) -> None:
+        """Fail a lane at an event that this program cannot read: to pass over it would be wrong."""
+        _logger.error("the projections stop: %s", error.detail)
+        for member in lane:
+            member.generation = member.generation._replace(
+                position=error.position - 1,
+                digest=self._feed.digest_at(error.position - 1),
+                error=f"{type(error).__name__}: {error.detail}",
+                failed_position=error.position,
+            )
+            store.advance(member.generation)
 
     def _states_of(self, lane: list[_Member]) -> JobStates:
         """Return the jobs as of the position of a lane."""

@@ -12,9 +12,9 @@ from daemon.api.operations import Kind, Operation
 from daemon.api.problems import ParameterFault, problem_document
 from daemon.api.sse import frame
 from daemon.api.writing import receipt_document
-from daemon.metrics import PROGRAM_VERSION
+from daemon.release import PROGRAM_VERSION
 from domain.alert import alert_view, fold_alert
-from domain.cloudevents import example_event, from_structured, to_json, to_structured
+from domain.cloudevents import example_event, from_structured, to_json, to_line, to_structured
 from domain.errors import ChronicledError, Fault, Invalid, UnknownField
 from domain.events import Receipt, RecordedEvent
 from domain.file import FACTS, fold_file
@@ -86,6 +86,11 @@ def new_batch() -> list[dict[str, Any]]:
 def new_lines() -> str:
     """Return the same batch as NDJSON."""
     return "".join(f"{orjson.dumps(each).decode()}\n" for each in new_batch())
+
+
+def history_line() -> str:
+    """Return a recorded event as a line of an export."""
+    return to_line(_recorded("job.submitted")[0], bytes(32)).decode() + "\n"
 
 
 def task_line() -> dict[str, Any]:

@@ -12,7 +12,8 @@ from starlette.responses import Response
 
 from daemon.api.answers import AS_OF_HEADER, NO_STORE, JsonResponse
 from daemon.api.context import Context, InContext
-from daemon.metrics import PROGRAM_VERSION, database_sizes, disk_free
+from daemon.metrics import database_sizes, disk_free
+from daemon.release import PROGRAM_VERSION
 from domain.errors import ChronicledError, NotReady, QueueFull
 from domain.timestamps import format_timestamp
 from projections.seam import ProjectionStatus

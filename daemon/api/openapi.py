@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 from daemon.api import examples
 from daemon.api.routes import ALWAYS, ROUTES, Content, Errors, Route
 from daemon.api.schemas import NewCloudEvent, Problem
-from daemon.metrics import PROGRAM_VERSION
+from daemon.release import PROGRAM_VERSION
 from domain.catalog import event_types
 
 _REF: Final = "#/components/schemas/{model}"

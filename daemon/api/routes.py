@@ -13,6 +13,7 @@ from daemon.api import (
     examples,
     files,
     health,
+    history,
     ingest,
     intake,
     jobs,
@@ -30,8 +31,10 @@ from domain.errors import (
     ChronicledError,
     DiskFull,
     Forbidden,
+    HistoryConflict,
     Invalid,
     InvalidCursor,
+    NewerEvent,
     NotFound,
     NotReady,
     QueryTimeout,
@@ -51,7 +54,7 @@ Errors = tuple[type[ChronicledError], ...]
 LINES: Final = "application/x-ndjson"
 
 ALWAYS: Final[Errors] = (Forbidden, ChronicledError)
-READ: Final[Errors] = (BeyondHead, BeforeHistory, Invalid, NotReady, QueryTimeout)
+READ: Final[Errors] = (BeyondHead, BeforeHistory, Invalid, NewerEvent, NotReady, QueryTimeout)
 LIST: Final[Errors] = (*READ, InvalidCursor)
 WRITE: Final[Errors] = (
     Undecodable,
@@ -132,7 +135,10 @@ _DECIDED: Final = {
     201: Content(examples.receipts, schemas.Receipts),
     200: Content(examples.repeated_receipts, schemas.Receipts),
 }
-_DECISION: Final[Errors] = (NotFound, Undecodable, UnsupportedMediaType, Invalid, *WRITE[-4:])
+_DECISION: Final[Errors] = (
+    *(NotFound, NewerEvent, Undecodable, UnsupportedMediaType, Invalid),
+    *WRITE[-4:],
+)
 
 ROUTES: Final = (
     Route(
@@ -161,6 +167,19 @@ ROUTES: Final = (
         bodies=_MESSAGES_IN,
         plain=True,
         parameters=intake.IntakeParameters,
+    ),
+    Route(
+        "POST",
+        "/api/history",
+        history.post_history,
+        "events",
+        {
+            201: Content(examples.receipts, schemas.Receipts),
+            200: Content(examples.repeated_receipts, schemas.Receipts),
+        },
+        (HistoryConflict, NewerEvent, *(each for each in WRITE if each is not VersionConflict)),
+        bodies=(Content(examples.history_line, str, LINES),),
+        plain=True,
     ),
     Route(
         "GET",

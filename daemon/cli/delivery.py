@@ -143,6 +143,12 @@ class Link:
         answer = self._reach().get("/api/events", {"limit": 1, "order": "desc"})
         self._head = answer["as_of"]
 
+    def send(self, path: str, body: bytes) -> Any:
+        """Send lines until they are answered; return the answer."""
+        return self._until_answered(
+            lambda: self._reach().post_lines(path, body, {}), "it may have them or not"
+        )
+
     def post(self, path: str, chunk: Chunk, params: Mapping[str, str]) -> Answer:
         """Send a chunk until it is answered."""
         params = {**params, "start": str(chunk.start), "end": str(chunk.end)}

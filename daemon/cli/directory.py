@@ -22,10 +22,11 @@ from daemon.api.app import create_app
 from daemon.api.context import Context
 from daemon.cli.connection import Params
 from daemon.cli.failures import CommandError
+from daemon.cli.log_files import require_log
 from daemon.cli.progress import OnProgress
 from daemon.eventlog.log import EventLog
 from daemon.lifecycle import ServiceThread, settle_collector, system_clock
-from daemon.lock import LOG_FILE, VIEWS_FILE, DataDirectory
+from daemon.lock import VIEWS_FILE, DataDirectory
 from daemon.replay.checkpoints import Bounds, Checkpoints
 from daemon.replay.history import moments_at_rest
 from daemon.replay.resting import RestingLog, RestingProjector
@@ -35,23 +36,6 @@ from projections.runner import ProjectionRunner
 from projections.views import Views
 
 BASE: Final = "http://localhost"
-
-
-def require_log(data: Path) -> Path:
-    """Return the log file of a data directory.
-
-    Raises:
-        CommandError: there is none.
-
-    """
-    path = data / LOG_FILE
-    if not path.exists():
-        raise CommandError(
-            "No event log",
-            f"{data} holds none, and no daemon runs on it",
-            hint="Name the data directory by --data, or a daemon by --socket or --url.",
-        )
-    return path
 
 
 class DirectoryReader:

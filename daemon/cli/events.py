@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import orjson
 import typer
 
+from daemon.cli import history
 from daemon.cli.connection import UnreachableError
 from daemon.cli.listing import (
     CursorOption,
@@ -103,6 +104,10 @@ def tail(
             print_line(("  " if on_terminal() else "\t").join(values))
         if shown == limit:
             return
+
+
+app.command("export")(history.export_events)
+app.command("import")(history.import_events)
 
 
 def _follow(

@@ -2,33 +2,21 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import typer
 
-from daemon.cli.directory import require_log
-from daemon.cli.failures import CommandError
-from daemon.cli.output import notice, print_json, print_line
-from daemon.cli.progress import progress_shown
+from daemon.cli.emit import emit_history
 from daemon.cli.session import DataOption, JsonOption, data_directory
-from daemon.config import Address
-from daemon.lifecycle import settle_collector, system_clock
-from daemon.lock import LOG_FILE, VIEWS_FILE, find_daemon
-from daemon.replay.checkpoints import Bounds, Checkpoints
-from daemon.replay.points import find_position
-from daemon.replay.replay import check_target, replay
-from daemon.replay.resting import RestingLog
-from domain.moments import Point
 
 LISTEN: Final = "127.0.0.1:8322"
 """Where a read-only daemon listens unless told otherwise: beside the daemon of the log itself."""
 
 app = typer.Typer(help="Replay: go back in history, and look around there.")
+
+
+app.command("emit")(emit_history)
 
 
 @app.callback(invoke_without_command=True, no_args_is_help=True)
@@ -52,6 +40,13 @@ def go_back(
     listen: Annotated[
         str, typer.Option("--listen", metavar="HOST:PORT", help="Where --serve listens.")
     ] = LISTEN,
+    skip_unknown: Annotated[
+        bool,
+        typer.Option(
+            "--skip-unknown",
+            help="Leave out events of newer releases. For debugging only: the views lack them.",
+        ),
+    ] = False,
     data: DataOption = "data",
     as_json: JsonOption = False,
 ) -> None:
@@ -66,88 +61,14 @@ def go_back(
         raise typer.BadParameter("say which moment", param_hint="--until")
     if into is None and not serve:
         raise typer.BadParameter("say where to: --into FILE, --serve, or both", param_hint="--into")
-    address = _address(listen)
-    with _log_at(data_directory(data), until) as (log, checkpoints), _place(into) as path:
-        # A daemon keeps checkpoints itself.
-        leaving = find_daemon(data_directory(data)) is None
-        told = _replay(log, path, checkpoints, leaving=leaving)
-        if as_json:
-            print_json(told | {"file": str(path) if into else None})
-        else:
-            rate = int(told["events"] / max(told["seconds"], 0.001))
-            print_line(
-                f"Position {told['position']}: {told['events']} events replayed in "
-                f"{told['seconds']:.1f} s ({rate} a second)" + (f", into {path}" if into else "")
-            )
-        if serve:
-            from daemon.replay.serve import serve_moment
+    # Imported here: other commands start faster without it.
+    from daemon.cli.moment import go_back_to
 
-            serve_moment(
-                log,
-                path,
-                address,
-                checkpoints,
-                lambda listeners: notice(f"Read-only at {listeners.url}; end it with Ctrl-C."),
-            )
-
-
-def _address(text: str) -> Address:
-    try:
-        return Address.parse(text)
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--listen") from None
-
-
-@contextmanager
-def _log_at(data: Path, until: str) -> Iterator[tuple[RestingLog, Checkpoints]]:
-    """Open the log of a directory as it was at a moment."""
-    try:
-        point = Point.parse(until)
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--until") from None
-    log = RestingLog(require_log(data))
-    try:
-        position = find_position(log, point, system_clock())
-        log.upto = position
-        yield log, Checkpoints(data, log.log_id, log.epoch, Bounds())
-    finally:
-        log.close()
-
-
-@contextmanager
-def _place(into: Path | None) -> Iterator[Path]:
-    """Yield the file that the views go to: the one that is named, or one that goes in the end."""
-    if into is not None:
-        if into.name in (LOG_FILE, VIEWS_FILE) and (into.parent / LOG_FILE).exists():
-            raise CommandError(
-                "Not into a data directory", f"{into} belongs to a daemon", hint="Name another."
-            )
-        into.parent.mkdir(parents=True, exist_ok=True)
-        yield into
-        return
-    with TemporaryDirectory(prefix="chronicled-") as scratch:
-        yield Path(scratch) / VIEWS_FILE
-
-
-def _replay(
-    log: RestingLog, path: Path, checkpoints: Checkpoints, *, leaving: bool
-) -> dict[str, Any]:
-    """Build the views of the log's moment into a file; the file has its name when it is whole."""
-    position = log.head()
-    part = path.with_name(f"{path.name}.part")
-    for each in (path, part):
-        check_target(each, log)
-    if path.exists():
-        path.replace(part)
-    settle_collector()
-    started = time.monotonic()
-    with progress_shown("replay") as on_progress:
-        replayed = replay(
-            log, part, position, checkpoints=checkpoints, leaving=leaving, progress=on_progress
-        )
-    part.replace(path)
-    return {
-        "position": position,
-        "events": replayed,
-        "seconds": round(time.monotonic() - started, 3),
-    }
+    go_back_to(
+        data_directory(data),
+        until,
+        into=into,
+        listen=listen if serve else None,
+        skip_unknown=skip_unknown,
+        as_json=as_json,
+    )

@@ -37,9 +37,11 @@ from daemon.eventlog.requests import (
     Work,
     WriterBounds,
 )
+from daemon.eventlog.statements import SQL
 from daemon.eventlog.verify import TAIL_EVENTS, Progress, verify_rows, verify_structure
 from daemon.eventlog.writer import Answer, Writer
 from daemon.lifecycle import Clock, ServiceThread, system_clock
+from daemon.release import PROGRAM_VERSION, release_order
 from domain.errors import LogDamaged, NotReady
 from domain.events import NewEvent, RecordedEvent
 
@@ -285,7 +287,11 @@ class EventLog:
 
 
 def _introduce(connection: apsw.Connection, now: int) -> str:
-    """Return the log's id; a log that has none yet gets one."""
+    """Return the log's id; a log that has none yet gets one.
+
+    The log remembers the newest release that wrote it: who meets an event of a newer one can then
+    be told which release knows it.
+    """
     connection.execute("BEGIN IMMEDIATE")
     try:
         log_id = connection.execute("SELECT value FROM log_meta WHERE key = 'log_id'").get
@@ -295,6 +301,9 @@ def _introduce(connection: apsw.Connection, now: int) -> str:
                 "INSERT INTO log_meta (key, value) VALUES (?, ?)",
                 [("log_id", log_id), ("epoch", 1), ("created", now)],
             )
+        release = connection.execute(SQL["find_meta"], ("release",)).get
+        if release is None or release_order(release) < release_order(PROGRAM_VERSION):
+            connection.execute(SQL["set_meta"], ("release", PROGRAM_VERSION))
         connection.execute("COMMIT")
     finally:
         if not connection.get_autocommit():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from daemon.eventlog.connection import APPLICATION_ID, SCHEMA_VERSION, ReadPool
 from daemon.eventlog.reader import Reader
@@ -11,16 +12,16 @@ from domain.errors import LogDamaged, NewerSchema
 
 
 class LogFile(Reader):
-    """A log, read-only.
+    """A log, read-only. With ``skip_unknown`` it lacks the events of newer releases.
 
     Raises:
         NewerSchema, LogDamaged, StorageFailed: this program cannot read it.
 
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, skip_unknown: bool = False) -> None:
         self.pool = ReadPool(str(path))
-        super().__init__(self.pool)
+        super().__init__(self.pool, skip_unknown=skip_unknown)
         self.path = str(path)
         try:
             self._introduce()
@@ -36,6 +37,12 @@ class LogFile(Reader):
                 raise NewerSchema(f"{self.path} has schema {version}")
             self.log_id: str = db.execute("SELECT value FROM log_meta WHERE key = 'log_id'").get
             self.epoch: int = db.execute("SELECT value FROM log_meta WHERE key = 'epoch'").get
+
+    def meta(self) -> dict[str, Any]:
+        """Return what the log says of itself, by name."""
+        with self.pool.connection() as db:
+            rows: Any = db.execute("SELECT key, value FROM log_meta")
+            return dict(rows)
 
     def head(self) -> int:
         """Return the newest position that was ever used, as the writer does."""

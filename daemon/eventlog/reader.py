@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import islice
 from typing import Any, Final
 
 import apsw
@@ -12,8 +13,11 @@ from daemon.eventlog.connection import ReadPool
 from daemon.eventlog.requests import EventPage, EventQuery
 from daemon.eventlog.statements import SQL
 from daemon.eventlog.transaction import NAME_LENGTH_MAX
+from daemon.release import PROGRAM_VERSION, release_order
 from domain.catalog import event_types, upcast
+from domain.errors import NewerEvent, UnreadableEvent
 from domain.events import ExtensionValue, RecordedEvent
+from domain.suggest import shorten
 from domain.timestamps import format_timestamp
 
 SCAN_POSITIONS: Final = 20_000
@@ -27,16 +31,24 @@ EXTENSIONS_MAX: Final = 10_000
 EXTENSIONS_LENGTH_MAX: Final = 256
 """Longer ones are decoded each time."""
 
-_CLASS_VERSIONS: Final = {each.name: each.class_version for each in event_types()}
+# Where these stand in a row of an event.
+_POSITION, _VERSION, _TYPE, _CLASS_VERSION = 0, 2, 3, 10
 _loads: Final = orjson.loads
 _tuple: Final = tuple.__new__
 
 
 class Reader:
-    """Answers from the committed log; any number of threads may ask at once."""
+    """Answers from the committed log; any number of threads may ask at once.
 
-    def __init__(self, pool: ReadPool) -> None:
+    `read` and `read_stream` give events in the form that this program knows. An event that has
+    none ends a page, and one that begins with it is an error; listings show it as it is stored.
+    With ``skip_unknown`` the events of newer releases are left out.
+    """
+
+    def __init__(self, pool: ReadPool, *, skip_unknown: bool = False) -> None:
         self._pool = pool
+        self._skip_unknown = skip_unknown
+        self._class_versions = {each.name: each.class_version for each in event_types()}
         self._types: dict[int, str] = {}
         self._sources: dict[int, str] = {}
         self._extensions: dict[str | None, Mapping[str, ExtensionValue]] = {None: {}}
@@ -51,9 +63,23 @@ class Reader:
         """Return up to `limit` of the daemon's own events after a position, oldest first.
 
         Large events make fewer of them (`PAGE_BYTES`); none means that there are no more.
+
+        Raises:
+            NewerEvent: the next event is one of a newer release.
+            UnreadableEvent: the next event cannot be lifted to its present class version.
+
         """
         with self._pool.connection() as db:
-            return self._events(db, db.execute(SQL["events_after"], (after, limit)))[0]
+            rows: Iterable[Any]
+            if self._skip_unknown:
+
+                def page(at: int) -> Iterable[Any]:
+                    return db.execute(SQL["events_after"], (at, limit))
+
+                rows = islice(self._known(db, page, after, _POSITION), limit)
+            else:
+                rows = db.execute(SQL["events_after"], (after, limit))
+            return self._events(db, rows)[0]
 
     def read_stream(
         self, stream: str, *, after_version: int = 0, upto: int | None = None, limit: int = 1000
@@ -61,10 +87,20 @@ class Reader:
         """Return events of one stream after a version, up to and with position `upto`.
 
         Large events make fewer than `limit` of them; none means that there are no more.
+
+        Raises:
+            NewerEvent, UnreadableEvent: the next event, as for `read`.
+
         """
         upto = 2**62 if upto is None else upto
         with self._pool.connection() as db:
-            rows = db.execute(SQL["events_of_stream"], (stream, after_version, upto, limit))
+
+            def page(at: int) -> Iterable[Any]:
+                return db.execute(SQL["events_of_stream"], (stream, at, upto, limit))
+
+            rows = page(after_version)
+            if self._skip_unknown:
+                rows = islice(self._known(db, page, after_version, _VERSION), limit)
             return self._events(db, rows)[0]
 
     def select(self, query: EventQuery, limit: int, bytes_max: int = PAGE_BYTES) -> EventPage:
@@ -83,7 +119,8 @@ class Reader:
             elif query.stream is None:
                 high = min(high, low + 1 + SCAN_POSITIONS)
             sql, parameters = _listing(query, low, high, limit + 1)
-            events, whole = self._events(db, db.execute(sql, parameters), bytes_max)
+            rows = db.execute(sql, parameters)
+            events, whole = self._events(db, rows, bytes_max, as_stored=True)
         if len(events) > limit or not whole:
             events = events[:limit]
             return EventPage(events, events[-1].position, head)
@@ -171,10 +208,16 @@ class Reader:
             return {row[0]: (row[1], row[2]) for row in db.execute(SQL["count_dead_letters"])}
 
     def _events(
-        self, db: apsw.Connection, rows: Iterable[Any], bytes_max: int = PAGE_BYTES
+        self,
+        db: apsw.Connection,
+        rows: Iterable[Any],
+        bytes_max: int = PAGE_BYTES,
+        *,
+        as_stored: bool = False,
     ) -> tuple[list[RecordedEvent], bool]:
         """Return the events of rows, and whether all of them; at least one, then to the bound."""
         types, sources, known = self._types, self._sources, self._extensions
+        class_versions = self._class_versions
         events: list[RecordedEvent] = []
         size = 0
         # This is the dearest loop of all reading: what repeats is looked up, what is read once is
@@ -184,8 +227,13 @@ class Reader:
             name = types.get(type_id) or self._name(db, types, "type", type_id)
             source = sources.get(source_id) or self._name(db, sources, "source", source_id)
             payload = _loads(data)
-            if class_version != _CLASS_VERSIONS.get(name, class_version):
-                payload = upcast(name, class_version, payload)
+            if class_version != class_versions.get(name) and not as_stored:
+                try:
+                    payload = self._lifted(db, position, stream, name, class_version, payload)
+                except UnreadableEvent:
+                    if events:
+                        return events, False
+                    raise
             extra = known.get(extensions)
             if extra is None:
                 extra = self._decoded(extensions)
@@ -197,6 +245,51 @@ class Reader:
             if size >= bytes_max:
                 return events, False
         return events, True
+
+    def _known(
+        self,
+        db: apsw.Connection,
+        page: Callable[[int], Iterable[Any]],
+        after: int,
+        place: int,
+    ) -> Iterator[Any]:
+        """Yield rows page after page, without those of newer releases."""
+        last: int | None = after
+        while last is not None:
+            rows, last = page(last), None
+            for row in rows:
+                last = row[place]
+                name = self._types.get(row[_TYPE]) or self._name(
+                    db, self._types, "type", row[_TYPE]
+                )
+                if row[_CLASS_VERSION] <= self._class_versions.get(name, 0):
+                    yield row
+
+    def _lifted(
+        self,
+        db: apsw.Connection,
+        position: int,
+        stream: str,
+        name: str,
+        class_version: int,
+        payload: Mapping[str, Any],
+    ) -> Mapping[str, Any]:
+        """Return a payload of another class version in the form that this program knows."""
+        event = (
+            f"event {position} ({shorten(name)}, class version {class_version}, stream "
+            f"{shorten(stream)})"
+        )
+        if class_version > self._class_versions.get(name, 0):
+            release = db.execute(SQL["find_meta"], ("release",)).get
+            newer = release and release_order(release) > release_order(PROGRAM_VERSION)
+            needed = f"release {release}" if newer else f"a release newer than {PROGRAM_VERSION}"
+            raise NewerEvent(f"{event} needs {needed}", position=position)
+        try:
+            return upcast(name, class_version, payload)
+        except Exception as error:
+            raise UnreadableEvent(
+                f"{event} cannot be lifted: {type(error).__name__}: {error}", position=position
+            ) from error
 
     def _decoded(self, text: str) -> Mapping[str, ExtensionValue]:
         """Decode extensions; the events of one run have the same, so short ones are remembered."""

@@ -55,6 +55,10 @@ ON CONFLICT (name) DO UPDATE SET offset = max(offset, excluded.offset), updated 
 -- name: newest_event
 SELECT position, digest, recordedtime FROM events ORDER BY position DESC LIMIT 1;
 
+-- name: set_meta
+INSERT INTO log_meta (key, value) VALUES (?, ?)
+ON CONFLICT (key) DO UPDATE SET value = excluded.value;
+
 -- name: oldest_event
 SELECT min(position) FROM events;
 
@@ -94,6 +98,19 @@ LEFT JOIN streams s ON s.stream_id = e.stream_id
 LEFT JOIN types t ON t.type_id = e.type_id
 LEFT JOIN sources o ON o.source_id = e.source_id
 WHERE e.position > ? ORDER BY e.position LIMIT ?;
+
+-- name: rows_of_stream
+-- The same of one stream.
+SELECT e.position, s.application, s.name, e.version, t.name, e.class_version, e.time,
+       e.recordedtime, o.name, e.id, e.extensions, e.data, e.payload_hash, e.digest, e.event_key
+FROM streams s CROSS JOIN events e ON e.stream_id = s.stream_id
+LEFT JOIN types t ON t.type_id = e.type_id
+LEFT JOIN sources o ON o.source_id = e.source_id
+WHERE e.position > ? AND s.application = '' AND s.name = ? AND e.version > ?
+ORDER BY e.version LIMIT ?;
+
+-- name: find_meta
+SELECT value FROM log_meta WHERE key = ?;
 
 -- name: broken_streams
 -- Streams of the daemon whose versions are not contiguous from the floor on.

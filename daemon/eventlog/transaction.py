@@ -18,8 +18,9 @@ import orjson
 from daemon.eventlog import chain
 from daemon.eventlog.requests import KEPT_BYTES_MAX, Append, Appended, DeadLetter, Follow
 from daemon.eventlog.statements import SQL
-from domain.errors import Fault, VersionConflict
+from domain.errors import Fault, Invalid, VersionConflict
 from domain.events import Receipt
+from domain.historic import HistoricEvent
 from domain.prepared import Prepared, prepare_all
 
 NAMES_MAX: Final = 100_000
@@ -112,6 +113,10 @@ class Known:
                     del names[name]
 
 
+Place = tuple[int, bytes, int]
+"""The newest row of the chain: its position, digest and recordedtime."""
+
+
 class Mark(NamedTuple):
     """A place to go back to."""
 
@@ -119,7 +124,7 @@ class Mark(NamedTuple):
     keys: int
     events: int
     others: int
-    place: tuple[int, bytes]
+    place: Place
     given: Given
 
 
@@ -140,7 +145,7 @@ class Transaction:
         self.careful = careful
         self.found_repeats = False
         self._known = known
-        self._place = (known.head.position, known.head.digest)
+        self._place: Place = known.head[:3]
         self._given = known.head.given
         self._keys: dict[tuple[int, bytes], Recorded] = {}
         self._offsets: dict[str, int] = {}
@@ -196,10 +201,7 @@ class Transaction:
 
     def committed(self) -> None:
         """Keep what was learnt; call only after the commit."""
-        position, digest = self._place
-        head = self._known.head
-        recordedtime = self.now if position > head.position else head.recordedtime
-        self._known.head = Head(position, digest, recordedtime, self._given)
+        self._known.head = Head(*self._place, self._given)
         for names, key in self._passing:
             names.pop(key, None)
         self._known.forget()
@@ -268,7 +270,8 @@ class Transaction:
     def _append_events(self, events: Sequence[Prepared]) -> list[Receipt]:
         streams, types, sources = self._known.streams, self._known.types, self._known.sources
         keys, rows, changes, now = self._keys, self._events, self._changes, self.now
-        position, digest = self._place
+        position, digest, before = self._place
+        first = position
         recorded = f" {now} "
         receipts = []
         self._find_streams(events)
@@ -304,9 +307,53 @@ class Transaction:
             streams[place] = (stream_id, version)
             keys[stream_id, key] = (position, version, payload_hash, type_id)
             receipts.append(_new(Receipt, (id_, position, stream, version, False, False)))
-        self._place = (position, digest)
+        self._place = (position, digest, now if position > first else before)
         self._absent.clear()
         return receipts
+
+    def append_history(self, events: Sequence[HistoricEvent]) -> None:
+        """Append events to the places that they had; what fails half-way is the caller's to undo.
+
+        Raises:
+            Invalid: an event does not follow from the one before it, or from its stream; the fault
+                has its index.
+
+        """
+        streams, types, sources = self._known.streams, self._known.types, self._known.sources
+        keys, rows, changes = self._keys, self._events, self._changes
+        before, digest, recorded = self._place
+        self._find_streams(events)
+        for index, (
+            stream, name, source, id_, data, time, extensions, position, version, recordedtime,
+            class_version, key, payload_hash, tail, stated,
+        ) in enumerate(events):  # fmt: skip
+            place = ("", stream)
+            known = streams.get(place) or self._stream(place)
+            stream_id = known[0]
+            head = chain.row_head(position, version, class_version, time, f" {recordedtime} ")
+            digest = sha256(digest + sha256(head + tail).digest()).digest()
+            if position != before + 1:
+                raise _misplaced(index, "position", f"is {position}, and should be {before + 1}")
+            if version != known[1] + 1:
+                raise _misplaced(index, "version", f"is {version}, and should be {known[1] + 1}")
+            if recordedtime < recorded:
+                raise _misplaced(index, "recordedtime", "is before that of the event before it")
+            if stated is not None and stated != digest:
+                raise _misplaced(index, "logdigest", f"should be {digest.hex()}")
+            if (stream_id, key) in keys or (self.careful and self._recorded(stream_id, key)):
+                raise _misplaced(index, "id", "is that of an earlier event of the stream")
+            type_id = types.get(("", name)) or self._type("", name)
+            rows.append((
+                position, stream_id, version, type_id, class_version, time, recordedtime,
+                sources.get(source) or self._source(source), id_, key, extensions, data,
+                payload_hash, digest,
+            ))  # fmt: skip
+            changes.append((streams, place, known))
+            streams[place] = (stream_id, version)
+            keys[stream_id, key] = (position, version, payload_hash, type_id)
+            before, recorded = position, recordedtime
+        self._place = (before, digest, recorded)
+        self._absent.clear()
 
     # -- the events of `eventsourcing` applications -----------------------------------------------
 
@@ -317,7 +364,8 @@ class Transaction:
         when the rows are flushed: SQLite's own constraint is the judge.
         """
         positions = []
-        position, digest = self._place
+        position, digest, before = self._place
+        first = position
         for name, version, topic, state in events:
             place = (application, name)
             stream_id, newest = self._known.streams.get(place) or self._stream(place)
@@ -333,12 +381,12 @@ class Transaction:
             ))  # fmt: skip
             self._set(self._known.streams, place, (stream_id, max(newest, version)))
             positions.append(position)
-        self._place = (position, digest)
+        self._place = (position, digest, self.now if position > first else before)
         return positions
 
     # -- numbers of names, and keys ---------------------------------------------------------------
 
-    def _find_streams(self, events: Sequence[Prepared]) -> None:
+    def _find_streams(self, events: Sequence[Prepared | HistoricEvent]) -> None:
         """Look up all streams that are not remembered at once; most of them are new."""
         streams = self._known.streams
         unknown = {event[0] for event in events if ("", event[0]) not in streams}
@@ -420,3 +468,9 @@ def _conflict(index: int, stream: str, version: int, expected: int) -> VersionCo
     detail = f"{stream} is at version {version}, not {expected}"
     fault = Fault(detail, "/expectedversion", index, VersionConflict.code)
     return VersionConflict(detail, errors=[fault])
+
+
+def _misplaced(index: int, name: str, detail: str) -> Invalid:
+    """Return the error of a historic event that does not follow from what is before it."""
+    detail = f"{name} {detail}"
+    return Invalid(detail, errors=[Fault(detail, f"/{name}", index)])

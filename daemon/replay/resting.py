@@ -23,8 +23,8 @@ class RestingLog(LogFile):
     With ``upto`` it is as it was when that was its newest position.
     """
 
-    def __init__(self, path: Path, upto: int | None = None) -> None:
-        super().__init__(path)
+    def __init__(self, path: Path, upto: int | None = None, *, skip_unknown: bool = False) -> None:
+        super().__init__(path, skip_unknown=skip_unknown)
         self.upto = upto
         self.health = LogHealth()
         self.writer = self

@@ -1,0 +1,127 @@
+"""Going back to a moment: what ``chronicled replay --until`` does."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import typer
+
+from daemon.cli.failures import CommandError
+from daemon.cli.log_files import require_log
+from daemon.cli.output import notice, print_json, print_line
+from daemon.cli.progress import progress_shown
+from daemon.config import Address
+from daemon.lifecycle import settle_collector, system_clock
+from daemon.lock import LOG_FILE, VIEWS_FILE, find_daemon
+from daemon.replay.checkpoints import Bounds, Checkpoints
+from daemon.replay.points import find_position
+from daemon.replay.replay import check_target, replay
+from daemon.replay.resting import RestingLog
+from domain.moments import Point
+
+
+def go_back_to(
+    data: Path,
+    until: str,
+    *,
+    into: Path | None,
+    listen: str | None,
+    skip_unknown: bool,
+    as_json: bool,
+) -> None:
+    """Build the views of a moment into a file, and serve them where an address is given."""
+    address = None if listen is None else _address(listen)
+    with _log_at(data, until, skip_unknown=skip_unknown) as log, _place(into) as path:
+        # With events left out nothing is what others would find in a checkpoint.
+        checkpoints = None if skip_unknown else _checkpoints(data, log)
+        # A daemon keeps checkpoints itself.
+        told = _replay(log, path, checkpoints, leaving=find_daemon(data) is None)
+        if as_json:
+            print_json(told | {"file": str(path) if into else None})
+        else:
+            rate = int(told["events"] / max(told["seconds"], 0.001))
+            print_line(
+                f"Position {told['position']}: {told['events']} events replayed in "
+                f"{told['seconds']:.1f} s ({rate} a second)" + (f", into {path}" if into else "")
+            )
+        if address is not None:
+            from daemon.replay.serve import serve_moment
+
+            serve_moment(
+                log,
+                path,
+                address,
+                checkpoints,
+                lambda listeners: notice(f"Read-only at {listeners.url}; end it with Ctrl-C."),
+            )
+
+
+def _checkpoints(data: Path, log: RestingLog) -> Checkpoints:
+    return Checkpoints(data, log.log_id, log.epoch, Bounds())
+
+
+def _address(text: str) -> Address:
+    try:
+        return Address.parse(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--listen") from None
+
+
+@contextmanager
+def _log_at(data: Path, until: str, *, skip_unknown: bool) -> Iterator[RestingLog]:
+    """Open the log of a directory as it was at a moment."""
+    try:
+        point = Point.parse(until)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--until") from None
+    log = RestingLog(require_log(data), skip_unknown=skip_unknown)
+    try:
+        position = find_position(log, point, system_clock())
+        log.upto = position
+        yield log
+    finally:
+        log.close()
+
+
+@contextmanager
+def _place(into: Path | None) -> Iterator[Path]:
+    """Yield the file that the views go to: the one that is named, or one that goes in the end."""
+    if into is not None:
+        if into.name in (LOG_FILE, VIEWS_FILE) and (into.parent / LOG_FILE).exists():
+            raise CommandError(
+                "Not into a data directory", f"{into} belongs to a daemon", hint="Name another."
+            )
+        into.parent.mkdir(parents=True, exist_ok=True)
+        yield into
+        return
+    with TemporaryDirectory(prefix="chronicled-") as scratch:
+        yield Path(scratch) / VIEWS_FILE
+
+
+def _replay(
+    log: RestingLog, path: Path, checkpoints: Checkpoints | None, *, leaving: bool
+) -> dict[str, Any]:
+    """Build the views of the log's moment into a file; the file has its name when it is whole."""
+    position = log.head()
+    part = path.with_name(f"{path.name}.part")
+    for each in (path, part):
+        check_target(each, log)
+    if path.exists():
+        path.replace(part)
+    settle_collector()
+    started = time.monotonic()
+    with progress_shown("replay") as on_progress:
+        replayed = replay(
+            log, part, position, checkpoints=checkpoints, leaving=leaving, progress=on_progress
+        )
+    part.replace(path)
+    return {
+        "position": position,
+        "events": replayed,
+        "seconds": round(time.monotonic() - started, 3),
+    }

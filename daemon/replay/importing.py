@@ -1,0 +1,223 @@
+"""Importing history: an export becomes a log again, every event at its old place.
+
+The log is built beside, as ``log.db.import``, and takes its name when all of it is known to be
+right. So there is never half a log, whenever the import ends.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Final, cast
+
+import apsw
+
+from daemon.eventlog.chain import genesis
+from daemon.eventlog.connection import SCHEMA_VERSION, close, open_writer, translate
+from daemon.eventlog.statements import SQL
+from daemon.eventlog.transaction import Known, Transaction
+from daemon.eventlog.verify import verify_structure
+from daemon.lock import DataDirectory
+from daemon.release import PROGRAM_VERSION, release_order
+from daemon.replay.bounds import Header, Trailer
+from daemon.replay.lines import Batch, Damage
+from daemon.replay.whole_file import sync_directory
+from domain.errors import (
+    ChronicledError,
+    HistoryConflict,
+    Invalid,
+    NewerEvent,
+    NewerSchema,
+    Undecodable,
+)
+from domain.historic import HistoricEvent
+
+BUILDING: Final = "log.db.import"
+"""The name of a log that is being built."""
+CACHE_KIB: Final = 64 * 1024
+"""The page cache while a log is built: its indexes are written all over."""
+
+Progress = Callable[[int, int], None]
+"""Called with the events done so far and those there are."""
+_LINES_BEFORE: Final = 2
+"""The line of the first event: what is before it, and 1."""
+_HINT: Final = (
+    "Nothing was imported. Export again; the events of what is not a whole history can be appended "
+    "through a running daemon by --append."
+)
+_STORED: Final = (
+    "SELECT (SELECT count(*) FROM events) + (SELECT count(*) FROM dead_letters)"
+    " + (SELECT count(*) FROM follows) + (SELECT count(*) FROM snapshots)"
+    " + (SELECT count(*) FROM tracking) + (SELECT count(*) FROM sqlite_sequence)"
+)
+
+
+def import_history(
+    batches: Iterator[Header | Batch], data: Path, *, progress: Progress | None = None
+) -> Trailer:
+    """Make the log of a data directory from an export of a whole history.
+
+    ``batches`` are those of `daemon.replay.lines.read_batches`.
+
+    Raises:
+        DirectoryLocked: a daemon runs on the directory.
+        HistoryConflict: its log is not empty.
+        Undecodable, Invalid, NewerEvent, NewerSchema: the export is damaged, is not a whole
+            history, or is of a newer release; the line is named.
+
+    """
+    with DataDirectory.acquire(data) as directory:
+        building = directory.path / BUILDING
+        _remove(building)
+        try:
+            _require_empty(directory.log_path)
+            trailer = _build(building, batches, progress)
+            _remove(directory.log_path)
+            building.rename(directory.log_path)
+        except apsw.Error as error:
+            raise translate(error) from error
+        finally:
+            _remove(building)
+        sync_directory(directory.path)
+    return trailer
+
+
+def _require_empty(path: Path) -> None:
+    if not path.exists():
+        return
+    # Opened to write: what a crash left in the write-ahead log belongs to it.
+    with closing(open_writer(str(path))) as db:
+        if db.execute(_STORED).get:
+            raise HistoryConflict(
+                f"{path} is not empty",
+                hint="Import into a directory without a log, or use --append.",
+            )
+
+
+def _remove(path: Path) -> None:
+    for suffix in ("", "-wal", "-shm", "-journal"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+
+
+def _build(path: Path, batches: Iterator[Header | Batch], progress: Progress | None) -> Trailer:
+    header = next(batches)
+    assert isinstance(header, Header)  # noqa: S101  it comes first
+    _check_header(header)
+    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    db = open_writer(str(path), synchronous="OFF")
+    try:
+        # Until it has its name nobody else opens it, and what is half done is thrown away.
+        db.pragma("locking_mode", "exclusive")
+        db.pragma("journal_mode", "memory")
+        db.pragma("cache_size", -CACHE_KIB)
+        _introduce(db, header)
+        trailer = _fill(db, header, cast("Iterator[Batch]", batches), progress)
+        for finding in verify_structure(db):
+            raise Invalid(f"the log that was built is not right: {finding.detail}")
+        db.pragma("journal_mode", "wal")
+    finally:
+        close(db)
+    descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    return trailer
+
+
+def _check_header(header: Header) -> None:
+    if header.log_schema > SCHEMA_VERSION:
+        raise NewerSchema(f"the export is of a log with schema {header.log_schema}")
+    if header.first != 1 or header.stream is not None:
+        raise _partial("it does not begin with the first event, or is of one stream")
+    if header.digest_before != genesis(header.log_id).hex():
+        raise Invalid("line 1: digest_before is not that of an empty log of this id")
+
+
+def _partial(why: str) -> Invalid:
+    return Invalid(
+        f"the export is not a whole history: {why}",
+        hint=_HINT,
+    )
+
+
+def _introduce(db: apsw.Connection, header: Header) -> None:
+    release = max(header.release, PROGRAM_VERSION, key=release_order)
+    db.executemany(
+        SQL["set_meta"],
+        [
+            ("log_id", header.log_id),
+            ("epoch", header.epoch),
+            ("created", header.created),
+            ("release", release),
+        ],
+    )
+
+
+def _fill(
+    db: apsw.Connection, header: Header, batches: Iterator[Batch], progress: Progress | None
+) -> Trailer:
+    """Write all events; return the trailer, which says what was written."""
+    known = Known.read(db, header.log_id)
+    for events, end in batches:
+        first = known.head.position + _LINES_BEFORE
+        # What is wrong in the events before a damaged line is found first.
+        _write(db, known, events, first, header)
+        if isinstance(end, Damage):
+            raise _located(end.error, end.line, header)
+        if progress is not None:
+            progress(known.head.position, header.last)
+        if end is not None:
+            _check_end(header, end, known, first + len(events))
+            return end
+    raise Undecodable("the export has no end")
+
+
+def _write(
+    db: apsw.Connection,
+    known: Known,
+    batch: Sequence[HistoricEvent],
+    first_line: int,
+    header: Header,
+) -> None:
+    """Write events in one transaction; where a key is there already, look for which one it is."""
+    for careful in (False, True):
+        transaction = Transaction(db, known, 0, careful=careful)
+        db.execute("BEGIN")
+        try:
+            transaction.append_history(batch)
+            transaction.flush()
+            db.execute("COMMIT")
+        except Invalid as error:
+            raise _located(error, first_line + (error.errors[0].index or 0), header) from None
+        except apsw.ConstraintError:
+            db.execute("ROLLBACK")
+            transaction.undo()
+            if careful:
+                raise
+        else:
+            transaction.committed()
+            return
+
+
+def _check_end(header: Header, trailer: Trailer, known: Known, line: int) -> None:
+    told = trailer.model_dump(include=set(Header.model_fields))
+    position, digest = known.head[:2]
+    for wrong, detail in (
+        (told != header.model_dump(), "it is not of the same log or positions as the first line"),
+        ((trailer.count, trailer.last) != (position, position), f"{position} events came before"),
+        (trailer.digest != digest.hex(), f"the digest is {digest.hex()}"),
+        (not trailer.complete, "the export is not a whole history"),
+    ):
+        if wrong:
+            raise _located(Invalid(detail), line, header)
+
+
+def _located(error: ChronicledError, line: int, header: Header) -> ChronicledError:
+    """Return an error that names the line, and what can be done."""
+    detail = f"line {line}: {error.detail}"
+    if isinstance(error, NewerEvent):
+        return NewerEvent(f"{detail}; the log was written by release {header.release}")
+    return type(error)(detail, errors=error.errors, hint=_HINT)
