@@ -13,7 +13,6 @@ import typer
 
 from daemon.cli.connection import Target
 from daemon.cli.delivery import Link
-from daemon.cli.failures import CommandError
 from daemon.cli.lines import StopRequest
 from daemon.cli.log_files import FromOption, ToOption, open_log, stretch_of
 from daemon.cli.output import notice, print_json, print_line
@@ -68,7 +67,7 @@ def emit_history(
         with (
             _sender(session.target, to_url, stop, preserve=preserve) as send,
             progress_shown("emit") as on_progress,
-            _told(emitted, positions),
+            _told(emitted),
         ):
             emit(
                 events,
@@ -121,16 +120,17 @@ def _write(lines: bytes) -> int:
 
 
 @contextmanager
-def _told(emitted: Emitted, positions: range) -> Iterator[None]:
+def _told(emitted: Emitted) -> Iterator[None]:
     """Say where to go on, whenever it ends early."""
     try:
         yield
-    except CommandError as error:
-        error.hint = f"{error.hint} Go on with --from {emitted.position + 1}.".strip()
+    except BaseException:
+        emitted.stopped = True
         raise
     finally:
-        if emitted.stopped and emitted.position < positions.stop - 1:
-            notice(f"Stopped after position {emitted.position}; --from {emitted.position + 1}")
+        if emitted.stopped:
+            position = emitted.position
+            notice(f"Stopped after position {position}. Go on with --from {position + 1}.")
 
 
 def _summary(emitted: Emitted) -> str:

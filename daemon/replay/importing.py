@@ -137,10 +137,7 @@ def _check_header(header: Header) -> None:
 
 
 def _partial(why: str) -> Invalid:
-    return Invalid(
-        f"the export is not a whole history: {why}",
-        hint=_HINT,
-    )
+    return Invalid(f"the export is not a whole history: {why}", hint=_HINT)
 
 
 def _introduce(db: apsw.Connection, header: Header) -> None:

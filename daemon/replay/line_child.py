@@ -34,8 +34,11 @@ def batches_of(file: IO[bytes]) -> Generator[Header | Batch, None, None]:
             for descriptor in given:
                 os.close(descriptor)
         try:
-            while head := answers.read(_SIZES.size):
-                events, rest = map(answers.read, _SIZES.unpack(head))
+            while len(head := answers.read(_SIZES.size)) == _SIZES.size:
+                sizes = _SIZES.unpack(head)
+                events, rest = map(answers.read, sizes)
+                if (len(events), len(rest)) != sizes:
+                    break
                 answer: Any = pickle.loads(rest)  # noqa: S301  our own child
                 if isinstance(answer, ChronicledError):
                     raise answer

@@ -324,6 +324,22 @@ def test_emission_is_refused_clearly(daemon: DaemonProcess, tmp_path: Path) -> N
         chronicled(*emit, *options, code=2)
 
 
+def test_an_import_whose_reader_ends_is_an_error(tmp_path: Path) -> None:
+    """Without the process that reads the lines there is one clear error, and no log."""
+    data, copy = fill(tmp_path / "data", 12_000), tmp_path / "copy"
+    text = chronicled("events", "export", "--data", data).stdout
+    process = start("events", "import", "-", "--data", copy)
+    process.stdin.write(text[: len(text) * 3 // 4])
+    process.stdin.flush()
+    wait_until(lambda: (copy / "log.db.import").exists(), "the log is being built")
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    os.kill(int(children[0]), signal.SIGKILL)
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert "the process that reads the export ended early" in said
+    assert names(copy) == ["chronicled.lock"]
+
+
 def test_emission_into_a_pipe(tmp_path: Path) -> None:
     """NDJSON of the events as a producer would send them; what is said stands beside it."""
     data = fill(tmp_path / "data", 5)

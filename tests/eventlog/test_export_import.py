@@ -308,6 +308,17 @@ def test_events_of_a_newer_release_are_refused_with_line_and_release(
         imported(text.replace(b'"format":1', b'"format":2'), tmp_path / "target")
 
 
+def test_events_of_a_newer_release_are_exported_as_they_are_stored(tmp_path: Path) -> None:
+    """Nobody has to understand an event to carry it to a program that does."""
+    newer = [
+        NewEvent("job.teleported", "a", "/newer", "1", b'{"planet":"Mars"}'),
+        NewEvent("job.started", "a", "/newer", "2", b'{"planet":"Mars"}', class_version=3),
+    ]
+    first, second = map(orjson.loads, exported(fill(tmp_path, [newer])).splitlines()[1:-1])
+    assert (first["type"], first["data"]) == ("job.teleported", {"planet": "Mars"})
+    assert (second["classversion"], second["data"]) == (3, {"planet": "Mars"})
+
+
 def test_lines_of_an_export_can_be_appended(lines: list[bytes]) -> None:
     """What places an event in a log is nobody's extension: it is left out where it is appended."""
     body = b"\n".join(lines[1:-1])
