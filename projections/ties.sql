@@ -22,10 +22,6 @@ CROSS JOIN ties t ON t.hash = asked.value ->> 0 AND t.kind = ? AND t.key = asked
 CROSS JOIN entities e ON e.entity = t.entity
 LIMIT ?;
 
--- name: find_streams
--- Of the numbers in a JSON array.
-SELECT value, stream FROM json_each(?) CROSS JOIN entities ON entity = value;
-
 -- name: find_job
 SELECT parent, correlation, kind, name, next, links FROM jobs WHERE job = ?;
 
