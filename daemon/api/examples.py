@@ -241,6 +241,31 @@ def jobs_diff() -> dict[str, Any]:
     return {"items": [item], "next": None, "from": _HEAD - 1, "to": _HEAD, "as_of": _HEAD}
 
 
+def timeline() -> dict[str, Any]:
+    """Return the story of a job that nothing is tied to."""
+    [first] = _recorded("job.submitted")
+    shown = job_view(fold_job(None, [first]))
+    fields = ("status", "kind", "name", "attempt", "started", "ended", "run_seconds", "events")
+    entity = {
+        "stream": first.stream,
+        "relation": "self",
+        "from": None,
+        **{name: shown[name] for name in fields},
+        "first": shown["submitted"],
+        "last": shown["updated"],
+        "truncated": False,
+    }
+    item = {"event": event(), "entity": first.stream, "relation": "self"}
+    return {
+        "items": [item],
+        "entities": [entity],
+        "truncated": False,
+        "unresolved": [],
+        "next": None,
+        "as_of": _HEAD,
+    }
+
+
 def summary() -> dict[str, Any]:
     """Return the summary of one job."""
     counts = {"succeeded": 1}

@@ -22,6 +22,7 @@ from daemon.api import (
     schemas,
     story_shapes,
     summary,
+    timeline,
 )
 from daemon.api.operations import OperationRunningError
 from daemon.api.parameters import Parameters
@@ -279,6 +280,14 @@ ROUTES: Final = (
         "history",
         _ok(examples.page(examples.step), schemas.Page[story_shapes.StepShape]),
         (NotFound, Invalid, InvalidCursor, QueryTimeout),
+    ),
+    Route(
+        "GET",
+        "/api/timeline",
+        timeline.get_timeline,
+        "history",
+        _ok(examples.timeline, story_shapes.TimelineShape),
+        (NotFound, *LIST),
     ),
     Route(
         "GET",

@@ -8,6 +8,7 @@ from pydantic import AwareDatetime, Field
 
 from daemon.api.schemas import AsOf, Event, Shape
 from domain.job import JobStatus
+from projections.relations import Relation
 
 _POINTER = Field(description="The field's JSON pointer in the state.")
 
@@ -82,3 +83,41 @@ class StepShape(Shape):
     changes: list[ChangeShape]
     state: dict[str, Any] = Field(description="The entity after it, as its own route shows it.")
     late: bool = Field(description="Something later was known when it was recorded.")
+
+
+class TimelineItem(Shape):
+    """One event of a story."""
+
+    event: Event
+    entity: str = Field(description="The stream of the event.")
+    relation: Relation
+
+
+class TimelineEntity(Shape):
+    """One entity of a story."""
+
+    stream: str
+    relation: Relation
+    origin: str | None = Field(alias="from", description="The stream that it was reached from.")
+    status: str | None = Field(description="The status or state; of others their last verb.")
+    kind: str | None
+    name: str | None
+    attempt: int | None
+    started: AwareDatetime | None
+    ended: AwareDatetime | None
+    run_seconds: float | None
+    events: int
+    first: AwareDatetime = Field(description="When its first event counts as happened.")
+    last: AwareDatetime
+    truncated: bool = Field(description="Not all of its events are in the story.")
+
+
+class TimelineShape(Shape):
+    """One page of a story."""
+
+    items: list[TimelineItem]
+    entities: list[TimelineEntity] = Field(description="Of the whole story, on every page.")
+    truncated: bool = Field(description="There is more than one story may hold.")
+    unresolved: list[str] = Field(description="Ids of causes that were not found.")
+    next: str | None = Field(description="The cursor of the next page; null at the end.")
+    as_of: int = AsOf
