@@ -78,9 +78,9 @@ def _walk(reader: Reader, stream: str) -> None:
     item = _find(reader, stream, 1)
     if item is None:
         return
-    _show(console, item)
-    console.print(_HELP, style="dim")
     with _keys() as keys:
+        _show(console, item)
+        console.print(_HELP, style="dim")
         for key in keys:
             version = item["event"]["version"]
             wanted = _wanted(key, version)
