@@ -27,11 +27,12 @@ RANKS: Final[Mapping[AlertStatus, int]] = {
 }
 """Of two events at one time, the one that gives the greater rank is the later one."""
 
-_STATUS_OF: Final[Mapping[str, AlertStatus]] = {
+STATUS_OF: Final[Mapping[str, AlertStatus]] = {
     "alert.raised": AlertStatus.OPEN,
     "alert.acknowledged": AlertStatus.ACKNOWLEDGED,
     "alert.resolved": AlertStatus.RESOLVED,
 }
+"""The state that each event type reports."""
 
 _FIELDS: Final = ("severity", "kind", "title", "message", "fingerprint", "job", "labels")
 """What follows the greatest ``alert.raised`` that set it; the place of each is its bit in a clock.
@@ -104,7 +105,7 @@ def advance_alert(state: AlertState | None, event: RecordedEvent) -> AlertState:
     state.last_position = event.position
     state.events += 1
     state.updated = later(state.updated, time)
-    status = _STATUS_OF.get(event.type)
+    status = STATUS_OF.get(event.type)
     if status is not None:
         _move(state, status, time)
     if event.type == "alert.raised":

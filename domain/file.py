@@ -31,11 +31,12 @@ RANKS: Final[Mapping[FileStatus, int]] = {
 }
 """Of two events at one time, the one that gives the greater rank is the later one."""
 
-_STATUS_OF: Final[Mapping[str, FileStatus]] = {
+STATUS_OF: Final[Mapping[str, FileStatus]] = {
     "file.observed": FileStatus.OBSERVED,
     "file.processed": FileStatus.PROCESSED,
     "file.removed": FileStatus.REMOVED,
 }
+"""The state that each event type reports."""
 
 FACTS: Final = (
     *("size", "checksum", "linecnt", "bytecnt", "created"),
@@ -98,7 +99,7 @@ def advance_file(state: FileState | None, event: RecordedEvent) -> FileState:
     state.last_position = event.position
     state.events += 1
     state.updated = later(state.updated, time)
-    status = _STATUS_OF.get(event.type)
+    status = STATUS_OF.get(event.type)
     if status is FileStatus.OBSERVED:
         _observe(state, time, event.payload)
     elif status is not None:

@@ -11,8 +11,9 @@ from projections.jobs import Jobs
 from projections.seam import Projection
 from projections.search import Search
 from projections.summary import Summary
+from projections.ties import Ties
 
 PROJECTIONS: Final[tuple[Projection, ...]] = (
-    Jobs(), JobHistory(), Alerts(), Files(), Summary(), Search(),
+    Jobs(), JobHistory(), Alerts(), Files(), Summary(), Search(), Ties(),
 )  # fmt: skip
 """Every projection of this program, in the order in which a batch is applied to them."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from copy import copy
 from pathlib import Path
@@ -20,6 +20,13 @@ from projections.job_history import list_chain, list_history
 from projections.job_list import Document, JobFilter, find_job, list_jobs
 from projections.paging import LIMIT_DEFAULT, LIMIT_MAX, Page
 from projections.registry import PROJECTIONS
+from projections.relations import (
+    Relations,
+    find_correlated,
+    find_effects,
+    find_family,
+    find_run,
+)
 from projections.seam import ProjectionStatus
 from projections.store import (
     BUSY_TIMEOUT_MS,
@@ -33,6 +40,9 @@ from projections.store import (
     statuses,
 )
 from projections.summary import count_jobs, summarise
+
+TIES: Final = ("jobs", "ties")
+"""The projections that know which entities are tied."""
 
 QUERY_SECONDS: Final = 5.0
 """How long one query may take unless told otherwise."""
@@ -178,6 +188,22 @@ class Views:
     def job_counts(self) -> dict[str, int]:
         """Return how many jobs have each status."""
         return self._ask(("summary",), count_jobs)[0]
+
+    def family(self, stream: str) -> tuple[Relations | None, int]:
+        """Return an entity with its family, None when it is not known, and the position."""
+        return self._ask(TIES, lambda db: find_family(db, stream))
+
+    def run(self, correlation: str) -> tuple[Relations, int]:
+        """Return what has a correlation, with its families, and the position."""
+        return self._ask(TIES, lambda db: find_run(db, correlation))
+
+    def correlated(self, correlation: str) -> list[str]:
+        """Return the streams of what has a correlation."""
+        return self._ask(TIES, lambda db: find_correlated(db, correlation))[0]
+
+    def effects(self, ids: Iterable[str]) -> list[tuple[str, str]]:
+        """Return (event id, stream) of what names one of these events as its cause."""
+        return self._ask(TIES, lambda db: find_effects(db, ids))[0]
 
     def status(self) -> list[ProjectionStatus]:
         """Return how each projection stands, as the file tells it."""

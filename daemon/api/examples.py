@@ -14,6 +14,7 @@ from daemon.api.sse import frame
 from daemon.api.writing import receipt_document
 from daemon.release import PROGRAM_VERSION
 from domain.alert import alert_view, fold_alert
+from domain.changes import CATEGORIES, steps
 from domain.cloudevents import example_event, from_structured, to_json, to_line, to_structured
 from domain.errors import ChronicledError, Fault, Invalid, UnknownField
 from domain.events import Receipt, RecordedEvent
@@ -196,6 +197,77 @@ def file() -> dict[str, Any]:
                 "position": match.position,
             }
         ],
+    }
+
+
+def step() -> dict[str, Any]:
+    """Return what the last event of a job changed."""
+    events = _recorded("job.submitted", "job.started", "job.succeeded")
+    last = list(steps(CATEGORIES["job"], events))[-1]
+    return {
+        "event": to_structured(last.event),
+        "changes": [{"field": field, "from": a, "to": b} for field, a, b in last.changes],
+        "state": last.state,
+        "late": last.late,
+    }
+
+
+def stream_diff() -> dict[str, Any]:
+    """Return how a job differs after its last event."""
+    last = step()
+    event = {name: last["event"][name] for name in ("id", "type", "position", "time")}
+    return {
+        "stream": f"job/{last['state']['id']}",
+        "from": _HEAD - 1,
+        "to": _HEAD,
+        "changes": [change | {"event": event} for change in last["changes"]],
+        "events": 1,
+        "before": None,
+        "after": last["state"],
+        "as_of": _HEAD,
+    }
+
+
+def jobs_diff() -> dict[str, Any]:
+    """Return the jobs that differ: one, which ended."""
+    shown = job()
+    item = {
+        **{name: shown[name] for name in ("id", "kind", "name")},
+        "appeared": False,
+        "ended": True,
+        "from": "running",
+        "to": shown["status"],
+        "from_attempt": 1,
+        "to_attempt": 1,
+        "events": 1,
+        "position": _HEAD,
+        "time": shown["ended"],
+    }
+    return {"items": [item], "next": None, "from": _HEAD - 1, "to": _HEAD, "as_of": _HEAD}
+
+
+def timeline() -> dict[str, Any]:
+    """Return the story of a job that nothing is tied to."""
+    [first] = _recorded("job.submitted")
+    shown = job_view(fold_job(None, [first]))
+    fields = ("status", "kind", "name", "attempt", "started", "ended", "run_seconds", "events")
+    entity = {
+        "stream": first.stream,
+        "relation": "self",
+        "from": None,
+        **{name: shown[name] for name in fields},
+        "first": shown["submitted"],
+        "last": shown["updated"],
+        "truncated": False,
+    }
+    item = {"event": event(), "entity": first.stream, "relation": "self"}
+    return {
+        "items": [item],
+        "entities": [entity],
+        "truncated": False,
+        "unresolved": [],
+        "next": None,
+        "as_of": _HEAD,
     }
 
 

@@ -103,8 +103,8 @@ class Parameters(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _refuse_unknown(cls, given: Any) -> Any:
-        known = list(cls.model_fields)
-        unknown = [name for name in given if name not in cls.model_fields] if given else []
+        known = [field.alias or name for name, field in cls.model_fields.items()]
+        unknown = [name for name in given if name not in known] if given else []
         if unknown:
             faults = [
                 ParameterFault(

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from daemon.api import (
     alerts,
+    changes,
     deadletters,
     events,
     examples,
@@ -20,7 +21,9 @@ from daemon.api import (
     maintenance,
     pages,
     schemas,
+    story_shapes,
     summary,
+    timeline,
 )
 from daemon.api.operations import OperationRunningError
 from daemon.api.parameters import Parameters
@@ -280,6 +283,30 @@ ROUTES: Final = (
         "summary",
         _ok(examples.summary, schemas.Summary),
         READ,
+    ),
+    Route(
+        "GET",
+        "/api/diff",
+        changes.get_diff,
+        "history",
+        {200: Content(examples.stream_diff, story_shapes.StreamDiff | story_shapes.JobsDiff)},
+        (NotFound, BeyondHead, BeforeHistory, Invalid, InvalidCursor, QueryTimeout),
+    ),
+    Route(
+        "GET",
+        "/api/steps",
+        changes.get_steps,
+        "history",
+        _ok(examples.page(examples.step), schemas.Page[story_shapes.StepShape]),
+        (NotFound, Invalid, InvalidCursor, QueryTimeout),
+    ),
+    Route(
+        "GET",
+        "/api/timeline",
+        timeline.get_timeline,
+        "history",
+        _ok(examples.timeline, story_shapes.TimelineShape),
+        (NotFound, *LIST),
     ),
     Route(
         "GET",

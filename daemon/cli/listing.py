@@ -71,7 +71,7 @@ def read_list(
         items += page["items"]
         cursor = page["next"]
         if not cursor or len(items) >= limit:
-            return {"items": items, "next": cursor, "as_of": page["as_of"]}
+            return {**page, "items": items}
 
 
 def show_list(session: Session, answer: dict[str, Any], columns: Sequence[Column]) -> None:

@@ -19,6 +19,7 @@ from daemon.cli import (
     jobs,
     maintenance,
     replay,
+    story,
     summary,
 )
 from daemon.cli.append import append
@@ -79,6 +80,9 @@ app.add_typer(alerts.app, name="alerts")
 app.add_typer(files.app, name="files")
 app.add_typer(events.app, name="events")
 app.command("summary")(summary.summary)
+app.command("diff")(story.diff)
+app.command("timeline")(story.timeline)
+app.command("trace")(story.trace)
 app.add_typer(deadletters.app, name="deadletters")
 app.command("verify")(maintenance.verify)
 app.command("rebuild")(maintenance.rebuild)

@@ -9,13 +9,13 @@ import typer
 
 from daemon.cli.emit import emit_history
 from daemon.cli.session import DataOption, JsonOption, data_directory
+from daemon.cli.step import step
 
 LISTEN: Final = "127.0.0.1:8322"
 """Where a read-only daemon listens unless told otherwise: beside the daemon of the log itself."""
 
 app = typer.Typer(help="Replay: go back in history, and look around there.")
-
-
+app.command("step")(step)
 app.command("emit")(emit_history)
 
 

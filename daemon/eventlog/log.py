@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import uuid
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, Final, cast
@@ -222,6 +222,18 @@ class EventLog:
         Fewer than `limit` where they are large, none when there are no more.
         """
         return self._reader.read_stream(stream, after_version=after_version, upto=upto, limit=limit)
+
+    def streams_met(
+        self, category: str, after: int, upto: int, since: int, limit: int
+    ) -> list[tuple[int, str]]:
+        """Return streams of a category by their first event after position ``since``."""
+        return self._reader.streams_met(category, after, upto, since, limit)
+
+    def find_ids(
+        self, ids: Iterable[str], after: int, before: int, limit: int
+    ) -> list[tuple[int, str, str]]:
+        """Return (position, stream, id) of the events with these ids, the newest first."""
+        return self._reader.find_ids(ids, after, before, limit)
 
     def select(self, query: EventQuery, limit: int, bytes_max: int = PAGE_BYTES) -> EventPage:
         """Return one page of the events that match."""

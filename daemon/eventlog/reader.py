@@ -103,6 +103,28 @@ class Reader:
                 rows = islice(self._known(db, page, after_version, _VERSION), limit)
             return self._events(db, rows)[0]
 
+    def streams_met(
+        self, category: str, after: int, upto: int, since: int, limit: int
+    ) -> list[tuple[int, str]]:
+        """Return streams of a category by their first event after position ``since``.
+
+        Only events after ``after`` and up to ``upto`` are looked at: (position, stream), in order.
+        """
+        with self._pool.connection() as db:
+            asked = (after, upto, since, f"{category}/", limit)
+            return list(db.execute(SQL["streams_met"], asked))
+
+    def find_ids(
+        self, ids: Iterable[str], after: int, before: int, limit: int
+    ) -> list[tuple[int, str, str]]:
+        """Return (position, stream, id) of the events with these ids, the newest first.
+
+        It looks at every position between the two bounds, which are exclusive.
+        """
+        asked = (after, before, orjson.dumps(list(ids)).decode(), limit)
+        with self._pool.connection() as db:
+            return list(db.execute(SQL["find_ids"], asked))
+
     def select(self, query: EventQuery, limit: int, bytes_max: int = PAGE_BYTES) -> EventPage:
         """Return one page of the events that match a query; large ones make a shorter page.
 

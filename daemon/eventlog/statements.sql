@@ -89,6 +89,27 @@ WHERE s.application = '' AND s.name = ? AND e.event_key IS NOT NULL
   AND e.version > ? AND e.position <= ?
 ORDER BY e.version LIMIT ?;
 
+-- name: streams_met
+-- Streams of a category in the order of their first own event after a position (?3), of those
+-- events that lie between two others: an earlier event of the stream is at or before it.
+SELECT e.position, s.name
+FROM events e CROSS JOIN streams s ON s.stream_id = e.stream_id
+WHERE e.position > ?1 AND e.position <= ?2 AND e.event_key IS NOT NULL
+  AND s.application = '' AND substr(s.name, 1, length(?4)) = ?4
+  AND coalesce((SELECT p.position FROM events p
+                WHERE p.stream_id = e.stream_id AND p.version < e.version
+                  AND p.event_key IS NOT NULL
+                ORDER BY p.version DESC LIMIT 1), 0) <= ?3
+ORDER BY e.position LIMIT ?5;
+
+-- name: find_ids
+-- Own events between two positions with one of the ids of a JSON array, the newest first.
+SELECT e.position, s.name, e.id
+FROM events e CROSS JOIN streams s ON s.stream_id = e.stream_id
+WHERE e.position > ? AND e.position < ? AND e.event_key IS NOT NULL AND s.application = ''
+  AND e.id IN (SELECT value FROM json_each(?))
+ORDER BY e.position DESC LIMIT ?;
+
 -- name: rows_after
 -- Every row as the chain covers it, with the digest before it checked by the caller.
 SELECT e.position, s.application, s.name, e.version, t.name, e.class_version, e.time,

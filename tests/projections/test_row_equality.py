@@ -68,6 +68,7 @@ PAYLOADS: dict[str, st.SearchStrategy[dict[str, Any]]] = {
     "file.processed": st.just({"outcome": "ok"}),
     "file.removed": st.just({}),
     "queue.paused": st.just({}),
+    "result.recorded": st.fixed_dictionaries({}, optional={"job": st.sampled_from(["one", "j"])}),
 }
 
 
@@ -86,7 +87,7 @@ def events(
     extensions: dict[str, str] = {}
     if draw(st.booleans()):
         extensions["correlationid"] = draw(st.sampled_from(["run-1", "run-2"]))
-    if event_type == "file.matched" and draw(st.booleans()):
+    if draw(st.booleans()):
         extensions["causationid"] = draw(st.sampled_from(["e1", "e2", "e3", "nowhere"]))
     subject = draw(st.sampled_from(subjects))
     return event_type, subject, draw(PAYLOADS[event_type]), draw(TIMES), extensions
@@ -213,4 +214,5 @@ def test_every_projection_is_compared() -> None:
     """The rows that are compared are those of all projections."""
     assert {projection.name for projection in PROJECTIONS} == {
         "jobs", "job_history", "alerts", "files", "summary", "search",
+        "ties",
     }  # fmt: skip

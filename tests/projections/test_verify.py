@@ -14,6 +14,7 @@ from daemon.eventlog.log import EventLog
 from daemon.replay.verify import Report, verify
 from domain.events import NewEvent
 from projections.jobs import JobsFold
+from projections.registry import PROJECTIONS
 from projections.runner import ProjectionRunner
 from projections.seam import Batch
 from projections.views import Views
@@ -187,7 +188,7 @@ def test_a_failed_projection_is_a_finding(path: Path, log: EventLog) -> None:
     """Standing still on an error is said, with the error and the position."""
     change(path, "UPDATE projections SET error = 'KeyError: x', failed_position = 301")
     found = verify(log, path).findings
-    assert len(found) == 6
+    assert len(found) == len(PROJECTIONS)
     assert found[0].position == 301
     assert "failed: KeyError: x" in found[0].detail
 
