@@ -25,6 +25,8 @@ from domain.errors import ChronicledError
 
 RUN = re.compile(r"<!-- run -->\n```(sh|console)\n(.*?)```", re.DOTALL)
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
+RUNNABLE = ("quickstart", "cli", "debugging", "http", "library")
+"""The pages whose commands are run."""
 PAGES = ("README.md", "CHANGELOG.md", "docs/*.md", "benchmarks/*.md", "daemon/**/*.md")
 
 
@@ -209,7 +211,7 @@ def on_terminal(script: str, directory: Path) -> tuple[int, str]:
 
 @pytest.mark.parametrize(
     "name",
-    ["README.md", "docs/quickstart.md", "docs/cli.md", "docs/http.md", "docs/library.md"],
+    ["README.md", *(f"docs/{name}.md" for name in RUNNABLE)],
 )
 def test_shown_commands_run(
     name: str, repository: Path, tmp_path: Path, daemons: Callable[..., DaemonProcess]
