@@ -37,7 +37,8 @@ from daemon.eventlog.requests import (
     Work,
     WriterBounds,
 )
-from daemon.eventlog.verify import TAIL_EVENTS, Progress, verify_rows, verify_structure
+from daemon.eventlog.structure import verify_structure
+from daemon.eventlog.verify import TAIL_EVENTS, Progress, verify_rows
 from daemon.eventlog.writer import Answer, Writer
 from daemon.lifecycle import Clock, ServiceThread, system_clock
 from domain.errors import LogDamaged, NotReady
