@@ -71,7 +71,7 @@ class _Names(dict[int, Any]):
 
 
 class RowProof:
-    """Goes over the rows of a log; ``position`` is how far it is."""
+    """Goes over the rows of a log: how far it is, and how many events it has seen."""
 
     def __init__(self, db: apsw.Connection, log_id: str, after: int = 0) -> None:
         self.findings = Findings()
@@ -82,7 +82,7 @@ class RowProof:
         self._sources[None] = "0:"  # type: ignore[index]
         self._rival: bytes | None = None
         self.used = self._last_used()
-        self.position = 0
+        self.position = self.events = 0
         self._digest: bytes | None = chain.genesis(log_id)
         self._recorded = 0
         if after > 0:
@@ -133,14 +133,15 @@ class RowProof:
 
         This is the dearest loop of all proof: it only tells rows that fit from rows that do not.
         """
-        rows, row, found = iter(rows), None, False
+        rows, row, found, count = iter(rows), None, False, 0
         streams, sources = self._streams, self._sources
         while True:
             before, digest, recorded = self.position, self._digest, self._recorded
             try:
                 for row in rows:
-                    (position, stream_id, version, type_id, class_version, time, recordedtime,
-                     source_id, event_id, extensions, data, payload_hash, stored, key) = row  # fmt: skip
+                    (position, stream_id, version, type_id, class_version, time,
+                     recordedtime, source_id, event_id, extensions, data, payload_hash,
+                     stored, key) = row  # fmt: skip
                     stream, types = streams[stream_id]
                     source = sources[source_id]
                     id_, extra = event_id or "", extensions or ""
@@ -153,6 +154,7 @@ class RowProof:
                         position == before + 1
                         and hashed == payload_hash
                         and recordedtime >= recorded
+                        and digest is not None
                         and sha256(digest + sha256(text + hashed).digest()).digest() == stored
                         and key
                         == (
@@ -163,19 +165,28 @@ class RowProof:
                     )
                     if not fits:
                         break
-                    before, digest, recorded, row, found = position, stored, recordedtime, None, True
+                    before, digest, recorded, row, found = (
+                        position,
+                        stored,
+                        recordedtime,
+                        None,
+                        True,
+                    )
+                    count += 1
                 else:
                     self._stand(before, digest, recorded)
+                    self.events += count
                     return found
             except (TypeError, ValueError, LookupError, OverflowError, apsw.Error) as error:
                 if row is None:
                     # The rows themselves could not be read on.
                     raise_unless_damage(error)
                     self._stand(before, digest, recorded)
+                    self.events += count
                     raise _Unreadable(told(error)) from error
             self._stand(before, digest, recorded)
             self._look_at(row)
-            row, found = None, True
+            row, found, count = None, True, count + 1
 
     def _stand(self, position: int, digest: bytes | None, recorded: int) -> None:
         if position != self.position:

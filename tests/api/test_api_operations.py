@@ -36,7 +36,11 @@ def test_verify_finds_nothing_wrong(server: ApiServer) -> None:
     server.post(*[event("job.submitted", f"j{number}") for number in range(20)])
     operation = start(server, kind="verify")
     assert operation["state"] == "succeeded", operation
-    assert operation["result"] == {"ok": True, "position": 20, "events": 20, "findings": []}
+    result = operation["result"]
+    assert (result["ok"], result["position"], result["events"]) == (True, 20, 20), result
+    assert {each["ok"] for each in result["projections"]} == {True}
+    quick = start(server, kind="verify", quick=True)["result"]
+    assert (quick["ok"], quick["quick"], quick["position"]) == (True, True, 20), quick
     assert operation["ended"] >= operation["started"]
 
 
