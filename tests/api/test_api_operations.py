@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import apsw
 import pytest
 from api_server import ApiServer, event
 from sse_client import received
@@ -14,6 +16,7 @@ from waiting import wait_until
 
 from daemon.api.operations import KEPT, Kind, Operations, Progress
 from daemon.lifecycle import system_clock
+from daemon.replay.verifier import verify_apart
 from domain.errors import NotFound, NotReady
 
 
@@ -161,3 +164,20 @@ def test_only_so_many_operations_are_remembered() -> None:
     with pytest.raises(NotFound):
         operations.find(started[0].id)
     assert operations.find(started[-1].id).state == "succeeded"
+
+
+def test_a_verification_that_is_stopped_leaves_nothing(tmp_path: Path) -> None:
+    """Stopped at a sign of progress, while it waits for a lock, it leaves no folder behind."""
+    (tmp_path / "verify").mkdir()
+
+    def progress(_done: int, _total: int) -> None:
+        raise NotReady("stopped")
+
+    held = apsw.Connection(str(tmp_path / "log.db"))
+    held.execute("CREATE TABLE t (x); BEGIN EXCLUSIVE")
+    try:
+        with pytest.raises(NotReady, match="stopped"):
+            verify_apart(tmp_path / "log.db", tmp_path / "views.db", False, progress)
+    finally:
+        held.close()
+    assert not (tmp_path / "verify").exists()

@@ -77,6 +77,23 @@ TAMPERING = {
 }
 
 
+ELSEWHERE = {
+    "position": 11, "last digest": 11, "first row gone": 1, "middle row gone": 5,
+    "last row gone": 11, "all rows gone": 1, "stream given to another": 9, "type renamed": 2,
+    "source renamed": 1, "log renamed": 1, "key of an application's": 9,
+    "state of an application's": 9, "stream renamed": 1,
+}  # fmt: skip
+"""Where what is not done to position 3 is found first."""
+
+
+@pytest.mark.parametrize("what", TAMPERING)
+def test_tampering_is_located(closed: Path, opened, what: str) -> None:
+    """The first finding that has a position names the first event that is not as it was."""
+    sql(closed, TAMPERING[what])
+    places = [finding.position for finding in opened().verify() if finding.position is not None]
+    assert places[0] == ELSEWHERE.get(what, 3)
+
+
 @pytest.mark.parametrize("statement", TAMPERING.values(), ids=TAMPERING.keys())
 def test_tampering_is_found(closed: Path, opened, statement: str) -> None:
     """Whatever is changed, removed, swapped or renamed: the verification says so."""
