@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import AsyncGenerator
-from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -22,7 +21,7 @@ from daemon.api.operations import Kind, Operation, Progress, Work
 from daemon.api.problems import invalid_body
 from daemon.api.sse import EventStream, frame, wait_or_heartbeat
 from daemon.intake.media import PLAIN
-from daemon.replay.verify import verify
+from daemon.replay.verifier import verify_apart
 from domain.errors import ChronicledError, Forbidden, NotFound, UnsupportedMediaType
 from domain.suggest import did_you_mean, shorten
 
@@ -57,6 +56,7 @@ class Asked(BaseModel):
     projection: str | None = Field(
         None, max_length=64, description="For rebuild: which one; default: all."
     )
+    quick: bool = Field(False, description="For verify: the newest events and the counters only.")
 
 
 async def start_operation(request: Request, context: InContext) -> Response:
@@ -82,7 +82,7 @@ async def start_operation(request: Request, context: InContext) -> Response:
 
 def _work(context: Context, asked: Asked) -> Work:
     if asked.kind is Kind.VERIFY:
-        return partial(_verify, context)
+        return partial(_verify, context, asked.quick)
     known = [status.name for status in context.runner.status()]
     if asked.projection is not None and asked.projection not in known:
         hint = did_you_mean(asked.projection, known)
@@ -90,14 +90,8 @@ def _work(context: Context, asked: Asked) -> Work:
     return partial(_rebuild, context.runner, asked.projection)
 
 
-def _verify(context: Context, progress: Progress) -> dict[str, Any]:
-    report = verify(context.log, context.files["views"], progress=progress)
-    return {
-        "ok": report.ok,
-        "position": report.position,
-        "events": report.events,
-        "findings": [asdict(finding) for finding in report.findings],
-    }
+def _verify(context: Context, quick: bool, progress: Progress) -> dict[str, Any]:
+    return verify_apart(context.files["log"], context.files["views"], quick, progress)
 
 
 def _rebuild(runner: Projector, name: str | None, progress: Progress) -> dict[str, Any]:

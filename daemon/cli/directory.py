@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final, Self, cast
@@ -92,16 +91,13 @@ def _locked_log(data: Path) -> Iterator[tuple[EventLog, DataDirectory]]:
         yield log, directory
 
 
-def verify_files(data: Path, on_progress: OnProgress) -> dict[str, Any]:
-    """Verify the log and the views of a directory, under its lock."""
-    with _locked_log(data) as (log, directory):
-        report = verify(log, directory.views_path, progress=on_progress)
-    return {
-        "ok": report.ok,
-        "position": report.position,
-        "events": report.events,
-        "findings": [asdict(finding) for finding in report.findings],
-    }
+def verify_files(data: Path, quick: bool, on_progress: OnProgress) -> dict[str, Any]:
+    """Verify the log and the views of a directory, under its lock; the log is only read."""
+    require_log(data)
+    with DataDirectory.acquire(data) as directory:
+        settle_collector()
+        report = verify(directory.log_path, directory.views_path, quick=quick, progress=on_progress)
+    return report.document()
 
 
 def rebuild_files(data: Path, name: str | None, on_progress: OnProgress) -> dict[str, Any]:

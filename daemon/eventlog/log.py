@@ -38,7 +38,8 @@ from daemon.eventlog.requests import (
     WriterBounds,
 )
 from daemon.eventlog.statements import SQL
-from daemon.eventlog.verify import TAIL_EVENTS, Progress, verify_rows, verify_structure
+from daemon.eventlog.structure import verify_structure
+from daemon.eventlog.verify import TAIL_EVENTS, Progress, verify_rows
 from daemon.eventlog.writer import Answer, Writer
 from daemon.lifecycle import Clock, ServiceThread, system_clock
 from daemon.release import PROGRAM_VERSION, release_order

@@ -111,14 +111,28 @@ WHERE e.position > ? AND e.position < ? AND e.event_key IS NOT NULL AND s.applic
 ORDER BY e.position DESC LIMIT ?;
 
 -- name: rows_after
--- Every row as the chain covers it, with the digest before it checked by the caller.
-SELECT e.position, s.application, s.name, e.version, t.name, e.class_version, e.time,
-       e.recordedtime, o.name, e.id, e.extensions, e.data, e.payload_hash, e.digest, e.event_key
-FROM events e
-LEFT JOIN streams s ON s.stream_id = e.stream_id
-LEFT JOIN types t ON t.type_id = e.type_id
-LEFT JOIN sources o ON o.source_id = e.source_id
-WHERE e.position > ? ORDER BY e.position LIMIT ?;
+-- Every row as it is stored; names are looked up apart, because they repeat.
+SELECT position, stream_id, version, type_id, class_version, time, recordedtime, source_id, id,
+       extensions, data, payload_hash, digest, event_key
+FROM events WHERE position > ? ORDER BY position LIMIT ?;
+
+-- name: row_at
+SELECT position, stream_id, version, type_id, class_version, time, recordedtime, source_id, id,
+       extensions, data, payload_hash, digest, event_key
+FROM events WHERE position = ?;
+
+-- name: position_after
+SELECT position FROM events WHERE position > ? ORDER BY position LIMIT 1;
+
+-- name: version_breaks
+-- Where the versions of a stream do not follow one another, or not in the order of positions.
+SELECT name, position, before, version FROM (
+    SELECT e.stream_id, e.position, e.version,
+           lag(e.version) OVER stream AS before, lag(e.position) OVER stream AS earlier
+    FROM events e WINDOW stream AS (PARTITION BY e.stream_id ORDER BY e.version)
+) JOIN streams s USING (stream_id)
+WHERE earlier > position OR (s.application = '' AND version <> before + 1)
+LIMIT ?;
 
 -- name: rows_of_stream
 -- The same of one stream.
@@ -134,13 +148,30 @@ ORDER BY e.version LIMIT ?;
 SELECT value FROM log_meta WHERE key = ?;
 
 -- name: broken_streams
--- Streams of the daemon whose versions are not contiguous from the floor on.
-SELECT s.name, count(*), min(e.version), max(e.version), s.floor
+-- Streams of the daemon that do not begin after their floor, or whose floor cannot be, or is not
+-- accounted for by any event.
+SELECT s.name, s.floor, min(e.version), max(e.version), min(e.position)
+FROM streams s LEFT JOIN events e ON e.stream_id = s.stream_id
+GROUP BY s.stream_id
+HAVING s.floor < 0 OR (s.floor = 0 AND count(e.position) = 0)
+    OR (s.application = '' AND (min(e.version) > s.floor + 1 OR max(e.version) < s.floor))
+LIMIT ?;
+
+-- name: repeated_keys
+SELECT s.name, count(*), max(e.position)
 FROM events e JOIN streams s ON s.stream_id = e.stream_id
-WHERE s.application = ''
-GROUP BY e.stream_id
-HAVING max(e.version) - min(e.version) + 1 <> count(*) OR min(e.version) > s.floor + 1
-LIMIT 100;
+WHERE e.event_key IS NOT NULL GROUP BY e.stream_id, e.event_key HAVING count(*) > 1 LIMIT ?;
+
+-- name: counters
+SELECT (SELECT seq FROM sqlite_sequence WHERE name = 'events'), (SELECT max(position) FROM events),
+       (SELECT seq FROM sqlite_sequence WHERE name = 'dead_letters'),
+       (SELECT max(dead_letter_id) FROM dead_letters);
+
+-- name: event_counts
+SELECT count(*), min(position), max(position) FROM events;
+
+-- name: dead_letter_totals
+SELECT count(*), coalesce(sum(count), 0) FROM dead_letters;
 
 -- name: recorded_at
 SELECT recordedtime FROM events WHERE position >= ? ORDER BY position LIMIT 1;

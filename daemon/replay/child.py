@@ -1,4 +1,4 @@
-"""A replay's process: does one task, says how far it is, and ends."""
+"""``python -m daemon.replay.child``: does one task, says how far it is, and ends."""
 
 from __future__ import annotations
 
@@ -99,3 +99,7 @@ def _fill(task: Task, log: LogFile, checkpoints: Checkpoints, progress: Progress
         checkpoints.save(scratch, log.head())
     finally:
         remove_database(scratch)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

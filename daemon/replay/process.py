@@ -90,7 +90,7 @@ class ReplayProcesses:
             with theirs, self._lock:
                 self._refuse_closed()
                 process = start_child(
-                    "daemon.replay", descriptors, (*descriptors, *self._inherited)
+                    "daemon.replay.child", descriptors, (*descriptors, *self._inherited)
                 )
                 self._running[line] = None
         except BaseException as error:

@@ -1,24 +1,27 @@
 """Proof that the log is whole and that the views are what a replay of it gives.
 
-The log is verified first (chain, gaps, keys). Then its events are replayed into a file of their
-own, up to where the live tables are, and compared with a copy of the live file, table by table,
-both ways. All of it goes on beside a running daemon: the copy is one snapshot, and the log is read
-in pages.
+The log is verified first. Then its events are replayed into a file of their own, up to where the
+live tables are, and compared with a copy of the live file, table by table. All of it goes on beside
+a running daemon: the copy is one snapshot, and the log is read in pages.
 """
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Final
 
 import apsw
 
-from daemon.eventlog.log import EventLog
+from daemon.eventlog.findings import UNREADABLE, raise_unless_damage, told
+from daemon.eventlog.log_file import LogFile
+from daemon.eventlog.proof import prove_log
 from daemon.eventlog.requests import Finding
+from daemon.replay.tables import compare, schema_differences
 from daemon.replay.upto import LogUpto
 from projections import store as storage
 from projections.registry import PROJECTIONS
@@ -28,6 +31,9 @@ from projections.store import Generation
 
 VIEWS: Final = "views"
 """The kind of the findings that are about the views; the others are about the log."""
+FOLDER: Final = "verify"
+"""The folder beside the views for what a verification writes."""
+_DAMAGE_MAX: Final = 100
 
 Progress = Callable[[int, int], None]
 """Called with what is done so far and what there is."""
@@ -35,10 +41,13 @@ Progress = Callable[[int, int], None]
 
 @dataclass
 class Report:
-    """What a verification found; ``events`` were replayed, ``position`` is the head of the log."""
+    """What a verification found; ``events`` were verified, ``position`` is the head of the log."""
 
     position: int
     events: int = 0
+    quick: bool = False
+    projections: list[dict[str, Any]] = field(default_factory=list)
+    dead_letters: tuple[int, int] = (0, 0)
     findings: list[Finding] = field(default_factory=list)
 
     @property
@@ -46,14 +55,33 @@ class Report:
         """Whether everything is as it was recorded."""
         return not self.findings
 
+    def document(self) -> dict[str, Any]:
+        """Return the report as JSON."""
+        letters, count = self.dead_letters
+        return {
+            "ok": self.ok,
+            "position": self.position,
+            "events": self.events,
+            "quick": self.quick,
+            "projections": self.projections,
+            "dead_letters": {"letters": letters, "count": count},
+            "findings": [asdict(finding) for finding in self.findings],
+        }
 
-def verify(log: EventLog, views_path: Path, *, progress: Progress | None = None) -> Report:
-    """Verify a log and its views; a log that is damaged is not replayed."""
-    report = Report(log.head())
+
+def verify(
+    log_path: Path, views_path: Path, *, quick: bool = False, progress: Progress | None = None
+) -> Report:
+    """Verify the files of a log and its views; a log that is damaged is not replayed."""
     halves = _Halves(progress)
-    report.findings += log.verify(progress=halves.first)
+    try:
+        proof = prove_log(log_path, quick=quick, progress=halves.first)
+    except apsw.Error as error:
+        raise storage.translate(error) from error
+    report = Report(proof.position, proof.events, quick, [], proof.dead_letters, proof.findings)
     if report.ok:
-        report.findings += _verify_views(log, views_path, report, halves.second)
+        with closing(LogFile(log_path)) as log:
+            _verify_views(log, views_path, report, halves.second)
     return report
 
 
@@ -74,29 +102,28 @@ class _Halves:
             self._progress(total + done, 2 * total)
 
 
-def _verify_views(
-    log: EventLog, views_path: Path, report: Report, progress: Progress
-) -> list[Finding]:
+def _verify_views(log: LogFile, views_path: Path, report: Report, progress: Progress) -> None:
     if not views_path.exists():
-        return [_finding("the views are not there; they are built at the next start")]
-    with _folder(views_path.with_name("verify")) as folder:
-        copy_path, replay_path = folder / "copy.db", folder / "replay.db"
-        try:
-            _copy(views_path, copy_path)
-            with closing(apsw.Connection(str(copy_path))) as copy:
-                damage = _damage(copy)
-                if damage:
-                    return damage
-                upto = LogUpto(log)
-                findings = _compare_all(copy, upto, replay_path, progress)
-                report.events = upto.events
-                # Beside a daemon at work the views are newer than the head at the beginning.
-                report.position = max(report.position, upto.end)
-                return findings
-        except storage.DAMAGED as error:
-            return [_finding(f"SQLite reports damage in the views: {error}")]
-        except storage.STORAGE as error:
+        report.findings.append(
+            _finding("the views are not there; they are built at the next start")
+        )
+        return
+    try:
+        if report.quick:
+            flags = apsw.SQLITE_OPEN_READONLY
+            with closing(apsw.Connection(str(views_path), flags=flags)) as views:
+                views.set_busy_timeout(storage.BUSY_TIMEOUT_MS)
+                _ViewsProof(views, LogUpto(log), report, progress).quickly()
+            return
+        with _folder(views_path.with_name(FOLDER)) as folder:
+            _copy(views_path, folder / "copy.db")
+            with closing(apsw.Connection(str(folder / "copy.db"))) as copy:
+                _ViewsProof(copy, LogUpto(log), report, progress).run(folder / "replay.db")
+    except UNREADABLE as error:
+        raise_unless_damage(error)
+        if isinstance(error, (apsw.FullError, apsw.CantOpenError, apsw.IOError)):
             raise storage.translate(error) from error
+        report.findings.append(_finding(f"damage in the views: they cannot be read: {told(error)}"))
 
 
 @contextmanager
@@ -122,59 +149,146 @@ def _copy(source_path: Path, target_path: Path) -> None:
             backup.step(-1)
 
 
-def _damage(copy: apsw.Connection) -> list[Finding]:
-    if copy.pragma("application_id") != storage.APPLICATION_ID:
-        return [_finding("the file is not a views file")]
-    if copy.pragma("user_version") != storage.SCHEMA_VERSION:
-        return [_finding("the views have the schema of another version of this program")]
-    rows = copy.execute("PRAGMA integrity_check(10)")
-    return [_finding(str(row[0])) for row in rows if row[0] != "ok"]
+class _ViewsProof:
+    """Holds the views against the log."""
 
+    def __init__(
+        self, copy: apsw.Connection, upto: LogUpto, report: Report, progress: Progress
+    ) -> None:
+        self._copy = copy
+        self._upto = upto
+        self._report = report
+        self._progress = progress
 
-def _compare_all(
-    copy: apsw.Connection, upto: LogUpto, replay_path: Path, progress: Progress
-) -> list[Finding]:
-    meta = storage.read_meta(copy)
-    if (meta.get("log_id"), meta.get("epoch")) != (upto.log_id, upto.epoch):
-        return [_finding("the views are of another log, or of another epoch of it")]
-    generations = storage.list_generations(copy)
-    findings: list[Finding] = []
-    for status in storage.statuses(PROJECTIONS, generations, meta.get("head", 0)):
-        findings += _standing(status)
-    live = [each for each in generations if each.live and _fits(each)]
-    with closing(_replay(replay_path, upto)) as runner:
-        copy.execute("ATTACH ? AS replay", (str(replay_path),))
-        for position in sorted({each.position for each in live}):
-            if upto.log.digest_at(position) != _digest(live, position):
-                findings.append(_finding(f"the log has another event at {position}", position))
+    def quickly(self) -> None:
+        """Compare where the projections stand with the log, and nothing of their rows."""
+        for each in self._stands():
+            fits = self._fits_log(each)
+            self._tell(each, None, None, fits)
+
+    def run(self, replay_path: Path) -> None:
+        """Compare every row with a replay."""
+        rows = self._copy.execute(f"PRAGMA integrity_check({_DAMAGE_MAX:d})")
+        for line in "\n".join(str(row[0]) for row in rows).splitlines():
+            if line != "ok" and not line.startswith("*** in database"):
+                self._find(line)
+        live = self._stands()
+        standing = {each.name: each for each in live if self._fits_log(each)}
+        with (
+            closing(ProjectionRunner(replay_path, self._upto, synchronous="OFF")) as runner,
+            closing(apsw.Connection(str(replay_path))) as replay,
+        ):
+            head = self._upto.log.head()
+            for position in sorted({each.position for each in standing.values()}):
+                self._upto.end = position
+                runner.catch_up(lambda done, _: self._progress(done, max(head, done)))
+                self._compare_at(position, live, standing, replay)
+            if standing:
+                for difference in schema_differences(self._copy, replay):
+                    self._find(difference)
+            for status in runner.status():
+                if status.error and not any(
+                    each.name == status.name and each.error for each in live
+                ):
+                    self._find(
+                        f"{status.name} fails in the replay: {status.error}",
+                        status.failed_position,
+                    )
+        # Beside a daemon at work the views are newer than the head at the beginning.
+        self._report.position = max(self._report.position, self._upto.end)
+
+    def _stands(self) -> list[Generation]:
+        """Return the live tables that can be compared; the others are findings."""
+        if self._copy.pragma("application_id") != storage.APPLICATION_ID:
+            self._find("the file is not a views file")
+            return []
+        if self._copy.pragma("user_version") != storage.SCHEMA_VERSION:
+            self._find("the views have the schema of another version of this program")
+            return []
+        meta = storage.read_meta(self._copy)
+        if (meta.get("log_id"), meta.get("epoch")) != (self._upto.log_id, self._upto.epoch):
+            self._find("the views are of another log, or of another epoch of it")
+            return []
+        generations = storage.list_generations(self._copy)
+        head = self._upto.log.head()
+        for status in storage.statuses(PROJECTIONS, generations, head):
+            for finding in _standing(status):
+                self._report.findings.append(finding)
+        versions = {(each.name, each.version) for each in PROJECTIONS}
+        return [each for each in generations if each.live and (each.name, each.version) in versions]
+
+    def _fits_log(self, each: Generation) -> bool:
+        """Whether a projection stands at an event that the log has."""
+        if not isinstance(each.position, int) or each.position > self._upto.log.head():
+            self._find(f"{each.name} stands at {each.position}, beyond the head of the log")
+            return False
+        if self._upto.log.digest_at(each.position) != each.digest:
+            self._find(f"{each.name}: the log has another event at {each.position}", each.position)
+            return False
+        return True
+
+    def _compare_at(
+        self,
+        position: int,
+        live: list[Generation],
+        standing: dict[str, Generation],
+        replay: apsw.Connection,
+    ) -> None:
+        """Compare the projections that stand at a position with the replay up to it."""
+        built = {each.name: each for each in storage.list_generations(replay) if each.live}
+        self._table("entities", position, replay, upto=position)
+        for each in live:
+            if standing.get(each.name) is not each or each.position != position:
                 continue
-            upto.end = position
-            runner.catch_up(lambda done, _: progress(done, max(upto.log.head(), done)))
-            tables = [f"entities WHERE entity <= {position:d}"]
-            for each in live:
-                tables += each.tables.split() if each.position == position else []
-            for table in tables:
-                findings += _compare(copy, table, position)
-        findings += [
-            _finding(f"{each.name} fails in the replay: {each.error}", each.failed_position)
-            for each in runner.status()
-            if each.error and not any(old.name == each.name and old.error for old in live)
-        ]
-    return findings
+            wanted = built.get(each.name)
+            if wanted is None:
+                self._find(f"{each.name} is not built by the replay", position)
+                continue
+            if (each.tables, each.recordedtime) != (wanted.tables, wanted.recordedtime):
+                self._find(f"{each.name}: what is registered of its tables differs", position)
+            rows, hashes, ok = 0, [], True
+            for table in wanted.tables.split():
+                seen = self._table(table, position, replay)
+                ok &= seen is not None and not seen[2]
+                rows += seen[0] if seen else 0
+                hashes.append(seen[1] if seen else "")
+            self._tell(each, rows, _joined(hashes), ok)
+
+    def _table(
+        self, table: str, position: int, replay: apsw.Connection, upto: int | None = None
+    ) -> tuple[int, str, int] | None:
+        """Compare one table; return its rows, their digest and how many differ."""
+        try:
+            seen = compare(self._copy, replay, table, upto)
+        except UNREADABLE as error:
+            raise_unless_damage(error)
+            self._find(f"{table}: it cannot be read: {told(error)}", position)
+            return None
+        if seen.differing:
+            self._find(
+                f"{table}: {seen.differing} rows differ from the replay, first: {seen.first}",
+                position,
+            )
+        return seen.rows, seen.hash.hexdigest(), seen.differing
+
+    def _tell(self, each: Generation, rows: int | None, digest: str | None, ok: bool) -> None:
+        ok = ok and each.error is None
+        self._report.projections.append(
+            {
+                "name": each.name,
+                "position": each.position,
+                "rows": rows,
+                "digest": digest,
+                "ok": ok,
+            }
+        )
+
+    def _find(self, detail: str, position: int | None = None) -> None:
+        self._report.findings.append(_finding(detail, position))
 
 
-def _replay(path: Path, upto: LogUpto) -> ProjectionRunner:
-    return ProjectionRunner(path, upto, synchronous="OFF")
-
-
-def _fits(generation: Generation) -> bool:
-    return any(
-        (each.name, each.version) == (generation.name, generation.version) for each in PROJECTIONS
-    )
-
-
-def _digest(live: Sequence[Generation], position: int) -> bytes | None:
-    return next(each.digest for each in live if each.position == position)
+def _joined(hashes: list[str]) -> str:
+    return blake2b("".join(hashes).encode(), digest_size=16).hexdigest()
 
 
 def _standing(status: ProjectionStatus) -> Iterator[Finding]:
@@ -186,43 +300,6 @@ def _standing(status: ProjectionStatus) -> Iterator[Finding]:
         yield _finding(f"{status.name} is not built yet", status.built)
     elif status.state == "failed":
         yield _finding(f"{status.name} is of version {status.version} and has to be rebuilt")
-
-
-def _compare(copy: apsw.Connection, table: str, position: int) -> Iterator[Finding]:
-    """Yield how a table differs from the replay's: rows too many, and rows that are missing."""
-    name, _, condition = table.partition(" WHERE ")
-    key, columns = _columns(copy, name)
-    # A full-text table finds a rowid by "=" only; the key is never NULL.
-    same = " AND ".join(
-        f'there."{column}" {"=" if column in key else "IS"} here."{column}"' for column in columns
-    )
-    shown_key = ", ".join(f'here."{column}"' for column in key)
-    for one, other, what in (("main", "replay", "are not"), ("replay", "main", "are only")):
-        sql = (
-            f"SELECT {shown_key} FROM {one}.{name} AS here "
-            f"WHERE NOT EXISTS (SELECT 1 FROM {other}.{name} AS there WHERE {same})"
-            + (f" AND {condition}" if condition else "")
-        )
-        sample, count = None, 0
-        for row in copy.execute(sql):
-            sample = row if sample is None else sample
-            count += 1
-        if sample is not None:
-            shown = ", ".join(
-                f"{column} {value!r}" for column, value in zip(key, sample, strict=True)
-            )
-            yield _finding(f"{name}: {count} rows {what} in the replay, such as {shown}", position)
-
-
-def _columns(copy: apsw.Connection, table: str) -> tuple[list[str], list[str]]:
-    """Return the columns of a table's key, and all of them."""
-    rows: Any = copy.execute(
-        "SELECT name, pk FROM pragma_table_xinfo(?) WHERE hidden = 0 ORDER BY cid", (table,)
-    ).fetchall()
-    key = [name for name, place in sorted(rows, key=lambda row: row[1]) if place]
-    columns = [name for name, _ in rows]
-    # A full-text table has no key but its rowid.
-    return (key, columns) if key else (["rowid"], ["rowid", *columns])
 
 
 def _finding(detail: str, position: int | None = None) -> Finding:

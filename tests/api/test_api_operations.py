@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import apsw
 import pytest
 from api_server import ApiServer, event
 from sse_client import received
@@ -14,6 +16,7 @@ from waiting import wait_until
 
 from daemon.api.operations import KEPT, Kind, Operations, Progress
 from daemon.lifecycle import system_clock
+from daemon.replay.verifier import verify_apart
 from domain.errors import NotFound, NotReady
 from projections.registry import PROJECTIONS
 
@@ -37,7 +40,11 @@ def test_verify_finds_nothing_wrong(server: ApiServer) -> None:
     server.post(*[event("job.submitted", f"j{number}") for number in range(20)])
     operation = start(server, kind="verify")
     assert operation["state"] == "succeeded", operation
-    assert operation["result"] == {"ok": True, "position": 20, "events": 20, "findings": []}
+    result = operation["result"]
+    assert (result["ok"], result["position"], result["events"]) == (True, 20, 20), result
+    assert {each["ok"] for each in result["projections"]} == {True}
+    quick = start(server, kind="verify", quick=True)["result"]
+    assert (quick["ok"], quick["quick"], quick["position"]) == (True, True, 20), quick
     assert operation["ended"] >= operation["started"]
 
 
@@ -158,3 +165,20 @@ def test_only_so_many_operations_are_remembered() -> None:
     with pytest.raises(NotFound):
         operations.find(started[0].id)
     assert operations.find(started[-1].id).state == "succeeded"
+
+
+def test_a_verification_that_is_stopped_leaves_nothing(tmp_path: Path) -> None:
+    """Stopped at a sign of progress, while it waits for a lock, it leaves no folder behind."""
+    (tmp_path / "verify").mkdir()
+
+    def progress(_done: int, _total: int) -> None:
+        raise NotReady("stopped")
+
+    held = apsw.Connection(str(tmp_path / "log.db"))
+    held.execute("CREATE TABLE t (x); BEGIN EXCLUSIVE")
+    try:
+        with pytest.raises(NotReady, match="stopped"):
+            verify_apart(tmp_path / "log.db", tmp_path / "views.db", False, progress)
+    finally:
+        held.close()
+    assert not (tmp_path / "verify").exists()

@@ -1,0 +1,166 @@
+"""Proof of what spans rows: the file's header and schema, its pages and indexes, versions, keys.
+
+Each part of it is tried for itself: where a file is damaged, any of them may fail.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any, Final
+
+import apsw
+
+from daemon.eventlog.connection import APPLICATION_ID, SCHEMA_VERSION, is_memory
+from daemon.eventlog.findings import (
+    FINDINGS_MAX,
+    UNREADABLE,
+    Findings,
+    raise_unless_damage,
+    told,
+)
+from daemon.eventlog.requests import Finding
+from daemon.eventlog.statements import SQL
+
+_SCHEMA = Path(__file__).with_name("schema.sql")
+_OBJECTS = "SELECT type || ' ' || name, tbl_name, sql FROM sqlite_schema"
+
+# Byte, length, wanted value and meaning of what SQLite keeps in the head of the file and never
+# changes in one of ours.
+_HEADER: Final = (
+    (16, 2, 4096, "page size"),
+    (18, 1, 2, "write version"),
+    (19, 1, 2, "read version"),
+    (20, 1, 0, "reserved space"),
+    (21, 1, 64, "largest payload fraction"),
+    (22, 1, 32, "smallest payload fraction"),
+    (23, 1, 32, "leaf payload fraction"),
+    (44, 4, 4, "schema format"),
+    (56, 4, 1, "text encoding"),
+    (64, 4, 1, "incremental vacuum"),
+    (72, 20, 0, "unused part"),
+)
+
+
+def verify_structure(db: apsw.Connection) -> list[Finding]:
+    """Verify header, schema, pages, indexes, versions, keys and counters of a log."""
+    return StructureProof(db).run()
+
+
+class StructureProof:
+    """Verifies the parts of a log one after another."""
+
+    def __init__(self, db: apsw.Connection) -> None:
+        self.findings = Findings()
+        self._db = db
+
+    def run(self, *, quick: bool = False) -> list[Finding]:
+        """Verify all of it, or only what takes no time at any size."""
+        parts: list[tuple[str, Callable[[], None]]] = [
+            ("header", self._header),
+            ("schema", self._schema),
+            ("meta", self._meta),
+            ("sequence", self._counters),
+        ]
+        if not quick:
+            parts += [
+                ("version", self._versions),
+                ("key", self._keys),
+                ("structure", self._integrity),
+            ]
+        for kind, part in parts:
+            try:
+                part()
+            except UNREADABLE as error:
+                raise_unless_damage(error)
+                self.findings.add(kind, f"it cannot be verified: {told(error)}")
+        return self.findings.list()
+
+    def _header(self) -> None:
+        path = self._db.db_filename("main")
+        if is_memory(path) or not path or not Path(path).is_file():
+            return
+        with Path(path).open("rb") as file:
+            head = file.read(100)
+        if not head or int.from_bytes(head[44:48], "big") == 0:
+            # All of a young log is in its write-ahead log. Where there is none, its schema is gone.
+            return
+        if head[:16] != b"SQLite format 3\0":
+            self.findings.add("header", "page 1 does not begin as that of a database")
+        for start, length, wanted, name in _HEADER:
+            value = int.from_bytes(head[start : start + length], "big")
+            if value != wanted:
+                self.findings.add("header", f"page 1, byte {start}: {name} is {value}")
+
+    def _schema(self) -> None:
+        with closing(apsw.Connection(":memory:")) as fresh:
+            fresh.execute(_SCHEMA.read_text())
+            wanted = {row[0]: row for row in fresh.execute(_OBJECTS)}
+        present = {row[0]: row for row in self._db.execute(_OBJECTS)}
+        for name, row in wanted.items():
+            if name not in present:
+                self.findings.add("schema", f"{name} is missing")
+            elif present[name] != row:
+                self.findings.add("schema", f"{name} is defined otherwise")
+        ours = {row[1] for row in wanted.values()}
+        for name, table, _ in present.values():
+            # Applications of the library may have tables of their own.
+            if name not in wanted and (table in ours or name.startswith("trigger ")):
+                self.findings.add("schema", f"{name} does not belong to a log")
+
+    def _meta(self) -> None:
+        application, version = (
+            self._db.pragma("application_id"),
+            self._db.pragma("user_version"),
+        )
+        if application != APPLICATION_ID:
+            self.findings.add("meta", f"application_id is {application}: not that of a log")
+        if version != SCHEMA_VERSION:
+            self.findings.add("meta", f"user_version is {version}, not {SCHEMA_VERSION}")
+        meta = dict(self._db.execute("SELECT key, value FROM log_meta"))
+        log_id, epoch, created = (meta.get(key) for key in ("log_id", "epoch", "created"))
+        if not _is_id(log_id):
+            self.findings.add("meta", "the log has no id that can be one")
+        if not isinstance(epoch, int) or epoch < 1:
+            self.findings.add("meta", f"the epoch is {epoch!r}")
+        if not isinstance(created, int):
+            self.findings.add("meta", f"the time of creation is {created!r}")
+
+    def _counters(self) -> None:
+        row: Any = self._db.execute(SQL["counters"]).fetchone()
+        for name, used, newest in (("positions", *row[:2]), ("dead letters", *row[2:])):
+            if newest is not None and (not isinstance(used, int) or used < newest):
+                detail = f"the counter of {name} stands at {used!r}, the newest has {newest}"
+                self.findings.add("sequence", detail)
+
+    def _versions(self) -> None:
+        rows = self._db.execute(SQL["version_breaks"], (FINDINGS_MAX + 1,))
+        for name, position, before, version in rows:
+            detail = f"{name}: version {version} follows {before}"
+            self.findings.add("version", detail, position)
+        rows = self._db.execute(SQL["broken_streams"], (FINDINGS_MAX + 1,))
+        for name, floor, low, high, position in rows:
+            if low is None:
+                detail = f"{name} has no event, and versions may be gone up to {floor} only"
+            else:
+                detail = f"{name} has versions {low} to {high} where {floor + 1} has to come first"
+            self.findings.add("version", detail, position)
+
+    def _keys(self) -> None:
+        for name, count, position in self._db.execute(SQL["repeated_keys"], (FINDINGS_MAX + 1,)):
+            self.findings.add("key", f"{name} has the same event {count} times", position)
+
+    def _integrity(self) -> None:
+        for (text,) in self._db.execute(f"PRAGMA integrity_check({FINDINGS_MAX:d})"):
+            for line in str(text).splitlines():
+                if line != "ok" and not line.startswith("*** in database"):
+                    self.findings.add("structure", line)
+
+
+def _is_id(value: Any) -> bool:
+    try:
+        return isinstance(value, str) and str(uuid.UUID(value)) == value
+    except ValueError:
+        return False
