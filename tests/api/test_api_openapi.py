@@ -13,7 +13,7 @@ import pytest
 from api_server import ApiServer, event
 from pydantic import TypeAdapter, ValidationError
 
-from daemon.api import schemas
+from daemon.api import schemas, story_shapes
 from daemon.api.problems import problem_types
 from daemon.api.routes import ROUTES
 from domain.catalog import event_types
@@ -130,6 +130,10 @@ def test_the_examples_fit_their_shapes() -> None:
         ("/api/alerts/b", schemas.AlertDetail),
         ("/api/files", schemas.Page[schemas.File]),
         ("/api/summary", schemas.Summary),
+        ("/api/diff?stream=job/a", story_shapes.StreamDiff),
+        ("/api/diff?jobs=true", story_shapes.JobsDiff),
+        ("/api/steps?stream=alert/b", schemas.Page[story_shapes.StepShape]),
+        ("/api/timeline?job=a", story_shapes.TimelineShape),
         ("/api/metrics", schemas.Numbers),
         ("/api/deadletters", schemas.Page[schemas.DeadLetter]),
         ("/api/operations", schemas.Page[schemas.OperationShape]),
