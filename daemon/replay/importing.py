@@ -17,8 +17,8 @@ import apsw
 from daemon.eventlog.chain import genesis
 from daemon.eventlog.connection import SCHEMA_VERSION, close, open_writer, translate
 from daemon.eventlog.statements import SQL
-from daemon.eventlog.transaction import Known, Transaction
 from daemon.eventlog.structure import verify_structure
+from daemon.eventlog.transaction import Known, Transaction
 from daemon.lock import DataDirectory
 from daemon.release import PROGRAM_VERSION, release_order
 from daemon.replay.bounds import Header, Trailer
