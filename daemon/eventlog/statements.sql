@@ -134,6 +134,16 @@ SELECT name, position, before, version FROM (
 WHERE earlier > position OR (s.application = '' AND version <> before + 1)
 LIMIT ?;
 
+-- name: named_rows_after
+-- Every row as the chain covers it, its names looked up.
+SELECT e.position, s.application, s.name, e.version, t.name, e.class_version, e.time,
+       e.recordedtime, o.name, e.id, e.extensions, e.data, e.payload_hash, e.digest, e.event_key
+FROM events e
+LEFT JOIN streams s ON s.stream_id = e.stream_id
+LEFT JOIN types t ON t.type_id = e.type_id
+LEFT JOIN sources o ON o.source_id = e.source_id
+WHERE e.position > ? ORDER BY e.position LIMIT ?;
+
 -- name: rows_of_stream
 -- The same of one stream.
 SELECT e.position, s.application, s.name, e.version, t.name, e.class_version, e.time,

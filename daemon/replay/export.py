@@ -107,7 +107,7 @@ def _page(log: LogFile, after: int, last: int, stream: str | None, version: int)
     with log.pool.connection() as db:
         rows: Iterable[Any]
         if stream is None:
-            rows = db.execute(SQL["rows_after"], (after, PAGE_ROWS))
+            rows = db.execute(SQL["named_rows_after"], (after, PAGE_ROWS))
         else:
             rows = db.execute(SQL["rows_of_stream"], (after, stream, version, PAGE_ROWS))
         for row in rows:

@@ -63,7 +63,9 @@ def _check(transaction: Transaction, preserved: int, new: Sequence[HistoricEvent
 
 def _compare(transaction: Transaction, event: HistoricEvent) -> None:
     """Refuse an event that is not the one at its position."""
-    row: Any = transaction.connection.execute(SQL["rows_after"], (event.position - 1, 1)).fetchone()
+    row: Any = transaction.connection.execute(
+        SQL["named_rows_after"], (event.position - 1, 1)
+    ).fetchone()
     told = (
         event.position, "", event.stream, event.version, event.type, event.class_version,
         event.time, event.recordedtime, event.source, event.id, event.extensions, event.data,
