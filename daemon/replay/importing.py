@@ -114,9 +114,9 @@ def _build(path: Path, batches: Iterator[Header | Batch], progress: Progress | N
         db.pragma("cache_size", -CACHE_KIB)
         _introduce(db, header)
         trailer = _fill(db, header, cast("Iterator[Batch]", batches), progress)
+        db.pragma("journal_mode", "wal")
         for finding in verify_structure(db):
             raise Invalid(f"the log that was built is not right: {finding.detail}")
-        db.pragma("journal_mode", "wal")
     finally:
         close(db)
     descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
