@@ -24,12 +24,14 @@ from domain.errors import ChronicledError, DiskFull, NotFound, StorageFailed
 from domain.events import RecordedEvent
 from domain.suggest import did_you_mean
 from projections import store as storage
+from projections.bulk import Build, BulkBuild
 from projections.job_states import JobStates
 from projections.jobs import JobsFold
 from projections.progress import Projector
 from projections.registry import PROJECTIONS
-from projections.seam import Batch, Feed, Fold, Projection, ProjectionStatus
+from projections.seam import Batch, Feed, Fold, Projection, ProjectionStatus, streams_of
 from projections.store import Generation, Store, open_store, statuses
+from projections.whole import Helpers, LocalParts, Parts, WholeProjection
 
 BATCH_EVENTS: Final = 10_000
 """How many events one transaction of the live tables takes, at the most."""
@@ -43,6 +45,12 @@ UNINDEXED_MAX: Final = 2_000_000
 a part of the room that the write-ahead log may have."""
 INDEXED_AT_ONCE_MAX: Final = 100_000
 """Up to here all indexes are made in one step."""
+
+BULK_EVENTS_MIN: Final = 20_000
+"""A longer log is built from whole streams."""
+UNINDEXED_BESIDE_MAX: Final = 1_000_000
+"""So far in the log a build of whole streams beside live tables is without its indexes; to make one
+then takes less than a second, for which the live tables wait."""
 
 READ_EVENTS: Final = 1_000
 """How many events are read from the log at once."""
@@ -83,7 +91,9 @@ class ProjectionRunner(Projector):
         *,
         batch_events: int = BATCH_EVENTS,
         build_events: int = BUILD_EVENTS,
+        bulk_events: int = BULK_EVENTS_MIN,
         synchronous: str = "NORMAL",
+        helpers: Helpers | None = None,
     ) -> None:
         super().__init__(projection.name for projection in projections)
         self.woken = threading.Event()
@@ -92,7 +102,11 @@ class ProjectionRunner(Projector):
         self._projections = {projection.name: projection for projection in projections}
         self._batch_events = batch_events
         self._build_events = build_events
+        self._bulk_events = bulk_events
         self._synchronous = synchronous
+        self._helpers = helpers
+        self._bulk: BulkBuild | None = None
+        self._bulk_failed = False
         self._store: Store | None = None
         self._members: list[_Member] = []
         self._states: dict[int, JobStates] = {}
@@ -169,7 +183,9 @@ class ProjectionRunner(Projector):
     def _work(self) -> bool:
         store = self._opened()
         self._begin_requested(store)
-        return self._advance_lanes(store) or store.sweep()
+        self._begin_bulk(store)
+        worked = self._advance_bulk(store)
+        return self._advance_lanes(store) or worked or store.sweep()
 
     def _guarded(self, work: Callable[[], T]) -> T | None:
         """Do something with the file; a damaged one is put aside, and the answer is None."""
@@ -205,6 +221,9 @@ class ProjectionRunner(Projector):
         return self._store
 
     def _release(self) -> None:
+        if self._bulk is not None:
+            self._bulk.close()
+            self._bulk = None
         if self._store is not None:
             with suppress(apsw.Error):
                 self._store.close()
@@ -219,21 +238,24 @@ class ProjectionRunner(Projector):
     def _resume(self, store: Store) -> list[_Member]:
         """Take up the tables that fit this program, retire the rest, begin what is missing."""
         members = []
+        again = set()
         for found in store.generations():
             projection = self._projections.get(found.name)
             fits = projection is not None and found.version == projection.version
             if projection is None or not (fits or found.live):
                 store.retire(found)
+                again |= {found.name} if found.version == storage.NO_VERSION else set()
             elif fits:
                 # A failed one is tried again after a restart: the fault may have been mended.
-                again = found._replace(error=None, failed_position=None)
-                members.append(_Member(again, projection.fold(store.db, again.prefix)))
+                build = found._replace(error=None, failed_position=None)
+                members.append(_Member(build, projection.fold(store.db, build.prefix)))
             else:
                 members.append(_Member(found, None))
         # Nobody waits for a first build: it gets its indexes at the end, all at once.
         first = not any(each.active and each.generation.live for each in members)
         for name, projection in self._projections.items():
-            if not any(each.fold for each in members if each.generation.name == name):
+            able = any(each.fold for each in members if each.generation.name == name)
+            if name in again or not able:
                 members.append(self._begin(store, projection, indexed=not first))
         return members
 
@@ -259,6 +281,68 @@ class ProjectionRunner(Projector):
         with self._published:
             self._requested -= requested
 
+    # -- builds of whole streams ---------------------------------------------------------------
+
+    def _begin_bulk(self, store: Store) -> None:
+        """Build what begins at the beginning of a long log from whole streams, where that goes."""
+        streams = streams_of(self._feed)
+        if self._bulk is not None or self._bulk_failed or streams is None:
+            return
+        builds: list[Build] = []
+        for member in self._members:
+            projection = self._projections[member.generation.name]
+            at_zero = not member.generation.live and member.generation.position == 0
+            if at_zero and member.active and isinstance(projection, WholeProjection):
+                builds.append((projection, member.generation))
+        head = self._feed.head() if builds else 0
+        if not builds or head < self._bulk_events:
+            return
+        wholes = [projection for projection, _ in builds]
+        parts: Parts | None = None
+        if self._helpers is not None:
+            parts = self._helpers([each.name for each in wholes], streams.last_stream(), head)
+        parts = parts or LocalParts(streams, wholes, head)
+        live = any(each.active and each.generation.live for each in self._members)
+        indexed = head > (UNINDEXED_BESIDE_MAX if live else UNINDEXED_MAX)
+        self._bulk = BulkBuild(store, builds, parts, head, indexed=indexed)
+
+    def _advance_bulk(self, store: Store) -> bool:
+        """Write the next part of the build of whole streams; return whether there is such a build.
+
+        What fails in it is left to the ordinary way, which finds out what fails, and where.
+        """
+        bulk = self._bulk
+        if bulk is None:
+            return False
+        try:
+            finished = bulk.step(self._feed)
+        except (*storage.STORAGE, StorageFailed, DiskFull):
+            raise
+        except Exception:
+            _logger.warning("the log cannot be built from whole streams", exc_info=True)
+            self._give_up_bulk(store, bulk)
+            return True
+        for generation in finished or ():
+            for member in self._members:
+                if member.generation.number == generation.number:
+                    member.generation = generation
+        if finished is not None:
+            bulk.close()
+            self._bulk = None
+        self._publish()
+        return True
+
+    def _give_up_bulk(self, store: Store, bulk: BulkBuild) -> None:
+        bulk.close()
+        self._bulk, self._bulk_failed = None, True
+        with store.transaction():
+            for place, member in enumerate(self._members):
+                if member.generation.number in bulk.numbers:
+                    store.retire(member.generation)
+                    projection = self._projections[member.generation.name]
+                    live = self._find(projection.name, live=True) is not None
+                    self._members[place] = self._begin(store, projection, indexed=live)
+
     def _find(self, name: str, *, live: bool) -> _Member | None:
         for member in self._members:
             if member.generation.name == name and member.generation.live == live:
@@ -268,8 +352,9 @@ class ProjectionRunner(Projector):
     def _advance_lanes(self, store: Store) -> bool:
         """Apply one batch to each lane, the foremost first; return whether there was any."""
         lanes: dict[int, list[_Member]] = {}
+        in_bulk = self._bulk.numbers if self._bulk is not None else ()
         for member in self._members:
-            if member.active:
+            if member.active and member.generation.number not in in_bulk:
                 lanes.setdefault(member.generation.position, []).append(member)
         self._states = {after: self._states[after] for after in lanes if after in self._states}
         worked = False
@@ -440,7 +525,13 @@ class ProjectionRunner(Projector):
             if head is not None:
                 self._head = head
                 self._caught_up = self._caught_up or self._is_caught_up(head)
+            bulk = self._bulk
             generations = [member.generation for member in self._members]
+            if bulk is not None:
+                generations = [
+                    each._replace(position=bulk.reached) if each.number in bulk.numbers else each
+                    for each in generations
+                ]
             return statuses(self._projections.values(), generations, self._head, self._requested)
 
         self._show(read)

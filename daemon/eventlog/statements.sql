@@ -85,6 +85,19 @@ WHERE s.application = '' AND s.name = ? AND e.event_key IS NOT NULL
   AND e.version > ? AND e.position <= ?
 ORDER BY e.version LIMIT ?;
 
+-- name: last_stream
+SELECT max(stream_id) FROM streams;
+
+-- name: events_of_streams
+-- All of some streams, one stream after the other; the names are unique, so their index must not
+-- lead.
+SELECT e.position, s.name, e.version, e.type_id, e.time, e.recordedtime, e.source_id, e.id,
+       e.data, e.extensions, e.class_version
+FROM streams s NOT INDEXED CROSS JOIN events e ON e.stream_id = s.stream_id
+WHERE s.stream_id > ? AND s.stream_id <= ? AND s.application = '' AND e.event_key IS NOT NULL
+  AND e.position <= ?
+ORDER BY s.stream_id, e.version;
+
 -- name: rows_after
 -- Every row as the chain covers it, with the digest before it checked by the caller.
 SELECT e.position, s.application, s.name, e.version, t.name, e.class_version, e.time,
