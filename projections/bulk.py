@@ -11,16 +11,46 @@ from collections.abc import Sequence
 from operator import itemgetter
 from typing import Any, Final
 
-from projections.seam import Feed
+from projections.seam import Feed, Projection, streams_of
 from projections.store import Generation, Store
-from projections.whole import Part, Parts, WholeProjection
+from projections.whole import Helpers, LocalParts, Part, Parts, WholeProjection
 
+BULK_EVENTS_MIN: Final = 20_000
+"""A log that is shorter is folded in its order."""
 WAIT_SECONDS: Final = 0.05
 """How long a step waits for a part that is not there yet."""
 HELD_MAX: Final = 100_000
 """How many rows are held back, at the most, because earlier ones may come."""
 
 Build = tuple[WholeProjection, Generation]
+
+
+def begin_bulk(
+    store: Store,
+    feed: Feed,
+    builds: Sequence[tuple[Projection, Generation]],
+    helpers: Helpers | None,
+    least: int,
+    unindexed_max: int,
+) -> BulkBuild | None:
+    """Begin to build empty tables from whole streams; None where the log is short, or cannot.
+
+    Up to ``unindexed_max`` positions the indexes are left to the end.
+    """
+    streams = streams_of(feed)
+    wholes: list[Build] = [
+        (projection, build)
+        for projection, build in builds
+        if isinstance(projection, WholeProjection)
+    ]
+    if streams is None or not wholes or (head := feed.head()) < least:
+        return None
+    projections = [projection for projection, _ in wholes]
+    parts: Parts | None = None
+    if helpers is not None:
+        parts = helpers([each.name for each in projections], streams.last_stream(), head)
+    parts = parts or LocalParts(streams, projections, head)
+    return BulkBuild(store, wholes, parts, head, indexed=head > unindexed_max)
 
 
 class BulkBuild:
@@ -47,8 +77,14 @@ class BulkBuild:
             for projection, build in builds:
                 store.begin_bulk(projection, build, indexed=indexed)
 
-    def step(self, feed: Feed) -> list[Generation] | None:
-        """Write one part, if one is there; return the builds when they are complete."""
+    def shown(self, generation: Generation) -> Generation:
+        """Return a generation as the status shows it: a build as far as it is."""
+        if generation.number not in self.numbers:
+            return generation
+        return generation._replace(position=self.reached)
+
+    def step(self, feed: Feed) -> dict[int, Generation] | None:
+        """Write one part, if one is there; return the builds, by number, when all is."""
         part = self._parts.take(WAIT_SECONDS)
         if part is not None:
             with self._store.transaction():
@@ -70,10 +106,10 @@ class BulkBuild:
         self._newest = max(self._newest, (part.position, part.recordedtime))
         self.reached = max(self.reached, part.begun)
 
-    def _finished(self, feed: Feed) -> list[Generation]:
+    def _finished(self, feed: Feed) -> dict[int, Generation]:
         store = self._store
         digest = feed.digest_at(self._upto)
-        finished = []
+        finished = {}
         with store.transaction():
             for table in self._tables:
                 store.db.executemany(table.statement, table.rest())
@@ -83,7 +119,7 @@ class BulkBuild:
                 )
                 store.advance(done)
                 store.end_bulk(done)
-                finished.append(done)
+                finished[done.number] = done
         return finished
 
 

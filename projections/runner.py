@@ -24,14 +24,14 @@ from domain.errors import ChronicledError, DiskFull, NotFound, StorageFailed
 from domain.events import RecordedEvent
 from domain.suggest import did_you_mean
 from projections import store as storage
-from projections.bulk import Build, BulkBuild
+from projections.bulk import BULK_EVENTS_MIN, BulkBuild, begin_bulk
 from projections.job_states import JobStates
 from projections.jobs import JobsFold
 from projections.progress import Projector
 from projections.registry import PROJECTIONS
-from projections.seam import Batch, Feed, Fold, Projection, ProjectionStatus, streams_of
+from projections.seam import Batch, Feed, Fold, Projection, ProjectionStatus
 from projections.store import Generation, Store, open_store, statuses
-from projections.whole import Helpers, LocalParts, Parts, WholeProjection
+from projections.whole import Helpers
 
 BATCH_EVENTS: Final = 10_000
 """How many events one transaction of the live tables takes, at the most."""
@@ -49,8 +49,7 @@ INDEXED_AT_ONCE_MAX: Final = 100_000
 BULK_EVENTS_MIN: Final = 20_000
 """A longer log is built from whole streams."""
 UNINDEXED_BESIDE_MAX: Final = 1_000_000
-"""So far in the log a build of whole streams beside live tables is without its indexes; to make one
-then takes less than a second, for which the live tables wait."""
+"""The same of a build of whole streams beside live tables, which wait meanwhile."""
 
 READ_EVENTS: Final = 1_000
 """How many events are read from the log at once."""
@@ -285,26 +284,17 @@ class ProjectionRunner(Projector):
 
     def _begin_bulk(self, store: Store) -> None:
         """Build what begins at the beginning of a long log from whole streams, where that goes."""
-        streams = streams_of(self._feed)
-        if self._bulk is not None or self._bulk_failed or streams is None:
-            return
-        builds: list[Build] = []
-        for member in self._members:
-            projection = self._projections[member.generation.name]
-            at_zero = not member.generation.live and member.generation.position == 0
-            if at_zero and member.active and isinstance(projection, WholeProjection):
-                builds.append((projection, member.generation))
-        head = self._feed.head() if builds else 0
-        if not builds or head < self._bulk_events:
-            return
-        wholes = [projection for projection, _ in builds]
-        parts: Parts | None = None
-        if self._helpers is not None:
-            parts = self._helpers([each.name for each in wholes], streams.last_stream(), head)
-        parts = parts or LocalParts(streams, wholes, head)
-        live = any(each.active and each.generation.live for each in self._members)
-        indexed = head > (UNINDEXED_BESIDE_MAX if live else UNINDEXED_MAX)
-        self._bulk = BulkBuild(store, builds, parts, head, indexed=indexed)
+        if self._bulk is None and not self._bulk_failed:
+            builds = [
+                (self._projections[each.generation.name], each.generation)
+                for each in self._members
+                if each.active and not each.generation.live and each.generation.position == 0
+            ]
+            live = any(each.active and each.generation.live for each in self._members)
+            most = UNINDEXED_BESIDE_MAX if live else UNINDEXED_MAX
+            self._bulk = begin_bulk(
+                store, self._feed, builds, self._helpers, self._bulk_events, most
+            )
 
     def _advance_bulk(self, store: Store) -> bool:
         """Write the next part of the build of whole streams; return whether there is such a build.
@@ -322,13 +312,11 @@ class ProjectionRunner(Projector):
             _logger.warning("the log cannot be built from whole streams", exc_info=True)
             self._give_up_bulk(store, bulk)
             return True
-        for generation in finished or ():
-            for member in self._members:
-                if member.generation.number == generation.number:
-                    member.generation = generation
         if finished is not None:
             bulk.close()
             self._bulk = None
+            for member in self._members:
+                member.generation = finished.get(member.generation.number, member.generation)
         self._publish()
         return True
 
@@ -525,13 +513,9 @@ class ProjectionRunner(Projector):
             if head is not None:
                 self._head = head
                 self._caught_up = self._caught_up or self._is_caught_up(head)
-            bulk = self._bulk
             generations = [member.generation for member in self._members]
-            if bulk is not None:
-                generations = [
-                    each._replace(position=bulk.reached) if each.number in bulk.numbers else each
-                    for each in generations
-                ]
+            if self._bulk is not None:
+                generations = [self._bulk.shown(each) for each in generations]
             return statuses(self._projections.values(), generations, self._head, self._requested)
 
         self._show(read)

@@ -15,8 +15,12 @@ from projections.job_states import JobStates
 from projections.seam import Batch, Projection, Rows, StreamFeed
 from projections.store import entity_row
 
-STREAMS_AT_ONCE: Final = 2_000
-"""How many streams are read at once, and given to one process."""
+STREAMS_AT_ONCE: Final = 250
+"""How many streams are read and folded at once: their events stay in the processor's caches."""
+RANGE_STREAMS: Final = 8 * STREAMS_AT_ONCE
+"""How many streams one process folds before another has its turn."""
+PART_EVENTS: Final = 10_000
+"""A part has about so many rows, unless single streams have more events."""
 STREAM_EVENTS_MAX: Final = 100_000
 """A stream with more events than this is not held in memory: the log is folded in its order."""
 STREAM_BYTES_MAX: Final = 64 * 1024 * 1024
@@ -111,8 +115,8 @@ def _all_parts(
 
 def ranges_of_streams(last: int) -> Iterator[tuple[int, int]]:
     """Yield the ranges in which streams are read: from after one stream up to another."""
-    for after in range(0, last, STREAMS_AT_ONCE):
-        yield after, min(after + STREAMS_AT_ONCE, last)
+    for after in range(0, last, RANGE_STREAMS):
+        yield after, min(after + RANGE_STREAMS, last)
 
 
 def fold_streams(
@@ -124,8 +128,29 @@ def fold_streams(
         TooLongError: one of the streams cannot be held in memory.
 
     """
-    for events in _whole_streams(feed.read_streams(after, last, upto)):
-        yield _part(events, projections)
+    part: Part | None = None
+    size = 0
+    for low in range(after, last, STREAMS_AT_ONCE):
+        high = min(low + STREAMS_AT_ONCE, last)
+        for events in _whole_streams(feed.read_streams(low, high, upto)):
+            part = _joined(part, _part(events, projections))
+            size += len(events)
+            if size >= PART_EVENTS:
+                yield part
+                part, size = None, 0
+    if part is not None:
+        yield part
+
+
+def _joined(one: Part | None, other: Part) -> Part:
+    """Return two parts as one, in their order."""
+    if one is None:
+        return other
+    for name, rows in other.rows.items():
+        for statement, more in rows.items():
+            one.rows[name][statement] += more
+    newest = max(one[:2], other[:2])
+    return Part(*newest, max(one.begun, other.begun), one.entities + other.entities, one.rows)
 
 
 def _whole_streams(pages: Iterable[Sequence[RecordedEvent]]) -> Iterator[list[RecordedEvent]]:

@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Self, cast
 
@@ -27,6 +28,7 @@ from daemon.eventlog.log_file import LogFile
 from daemon.eventlog.requests import LogHealth, WriterBounds
 from daemon.lifecycle import settle_collector
 from daemon.lock import LOG_FILE, VIEWS_FILE, DataDirectory
+from daemon.replay.folding import FoldingChildren
 from daemon.replay.verify import verify
 from projections.runner import ProjectionRunner
 from projections.views import Views
@@ -148,7 +150,13 @@ def rebuild_files(data: Path, name: str | None, on_progress: OnProgress) -> dict
     """Build one projection, or all, again from the log of a directory, under its lock."""
     with (
         _locked_log(data) as (log, directory),
-        closing(ProjectionRunner(directory.views_path, log)) as runner,
+        closing(
+            ProjectionRunner(
+                directory.views_path,
+                log,
+                helpers=partial(FoldingChildren.start, directory.log_path),
+            )
+        ) as runner,
     ):
         settle_collector()
         runner.request_rebuild(name)
