@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -27,6 +28,7 @@ from projections import store as storage
 from projections.bulk import BULK_EVENTS_MIN, BulkBuild, begin_bulk
 from projections.job_states import JobStates
 from projections.jobs import JobsFold
+from projections.pages import events_before, read_page
 from projections.progress import Projector
 from projections.registry import PROJECTIONS
 from projections.seam import Batch, Feed, Fold, Projection, ProjectionStatus
@@ -46,15 +48,8 @@ a part of the room that the write-ahead log may have."""
 INDEXED_AT_ONCE_MAX: Final = 100_000
 """Up to here all indexes are made in one step."""
 
-BULK_EVENTS_MIN: Final = 20_000
-"""A longer log is built from whole streams."""
 UNINDEXED_BESIDE_MAX: Final = 1_000_000
 """The same of a build of whole streams beside live tables, which wait meanwhile."""
-
-READ_EVENTS: Final = 1_000
-"""How many events are read from the log at once."""
-PAGE_BYTES: Final = 32 * 1024 * 1024
-"""No more is read for a transaction once the payloads of its events are this large."""
 
 T = TypeVar("T")
 
@@ -369,7 +364,7 @@ class ProjectionRunner(Projector):
         if following is not None:
             limit = min(limit, following - after)
         head = self._feed.head()
-        page, last = self._page(after, limit)
+        page, last = read_page(self._feed, after, limit)
         reached = page[-1].position if page else after
         if last:
             # Positions may have gaps (an epoch, other users of the log's file), also at the end.
@@ -390,19 +385,6 @@ class ProjectionRunner(Projector):
             store.set_head(head)
         self._publish(head)
         return True
-
-    def _page(self, after: int, limit: int) -> tuple[list[RecordedEvent], bool]:
-        """Read the next events, bounded in number and bytes, and whether they are the last."""
-        page: list[RecordedEvent] = []
-        size = 0
-        while len(page) < limit and size < PAGE_BYTES:
-            wanted = min(READ_EVENTS, limit - len(page))
-            read = self._feed.read(page[-1].position if page else after, wanted)
-            if not read:
-                return page, True
-            page += read
-            size += sum(len(event.data) for event in read)
-        return page, False
 
     def _apply(
         self, store: Store, lane: list[_Member], page: Sequence[RecordedEvent], reached: int
@@ -430,17 +412,10 @@ class ProjectionRunner(Projector):
         """Return the jobs as of the position of a lane."""
         states = self._states.pop(lane[0].generation.position, None)
         if states is None:
-            states = JobStates(self._read_before)
+            states = JobStates(partial(events_before, self._feed))
         folds = [member.fold for member in lane if isinstance(member.fold, JobsFold)]
         states.rows = folds[0].load if folds else None
         return states
-
-    def _read_before(self, stream: str, position: int) -> Iterator[RecordedEvent]:
-        """Yield the events of a stream before a position."""
-        version = 0
-        while events := self._feed.read_stream(stream, after_version=version, upto=position - 1):
-            yield from events
-            version = events[-1].version
 
     def _fold(self, store: Store, member: _Member, batch: Batch) -> tuple[int, str] | None:
         """Apply a batch up to the event that fails, if one does: its position, and the error."""
@@ -461,7 +436,7 @@ class ProjectionRunner(Projector):
                 return position, f"{type(error).__name__}: {error}"
             for half in (events[: len(events) // 2], events[len(events) // 2 :]):
                 # The jobs before this half are known to the log alone.
-                part = Batch(half, batch.entities, JobStates(self._read_before))
+                part = Batch(half, batch.entities, JobStates(partial(events_before, self._feed)))
                 failure = self._fold(store, member, part)
                 part.close()
                 if failure is not None:

@@ -44,9 +44,9 @@ class FoldingChildren:
 
     @classmethod
     def start(cls, log: Path, names: Sequence[str], last: int, upto: int) -> FoldingChildren | None:
-        """Start the children; none where there is one processor, or they cannot be started."""
+        """Start the children; none with one processor, without a file, or if they cannot start."""
         count = min(CHILDREN_MAX, len(os.sched_getaffinity(0)))
-        if count < 2:
+        if count == 1 or not log.is_file():
             return None
         parts = cls([], last)
         try:
@@ -59,6 +59,11 @@ class FoldingChildren:
             parts.close()
             return None
         return parts
+
+    @property
+    def pids(self) -> list[int]:
+        """The process ids of the children."""
+        return [child.process.pid for child in self._children]
 
     @property
     def ended(self) -> bool:

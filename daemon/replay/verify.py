@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,6 +20,7 @@ import apsw
 
 from daemon.eventlog.log import EventLog
 from daemon.eventlog.requests import Finding
+from daemon.replay.folding import FoldingChildren
 from daemon.replay.upto import LogUpto
 from projections import store as storage
 from projections.registry import PROJECTIONS
@@ -88,7 +90,7 @@ def _verify_views(
                 if damage:
                     return damage
                 upto = LogUpto(log)
-                findings = _compare_all(copy, upto, replay_path, progress)
+                findings = _compare_all(copy, upto, replay_path, Path(log.path), progress)
                 report.events = upto.events
                 # Beside a daemon at work the views are newer than the head at the beginning.
                 report.position = max(report.position, upto.end)
@@ -132,7 +134,7 @@ def _damage(copy: apsw.Connection) -> list[Finding]:
 
 
 def _compare_all(
-    copy: apsw.Connection, upto: LogUpto, replay_path: Path, progress: Progress
+    copy: apsw.Connection, upto: LogUpto, replay_path: Path, log_path: Path, progress: Progress
 ) -> list[Finding]:
     meta = storage.read_meta(copy)
     if (meta.get("log_id"), meta.get("epoch")) != (upto.log_id, upto.epoch):
@@ -142,7 +144,7 @@ def _compare_all(
     for status in storage.statuses(PROJECTIONS, generations, meta.get("head", 0)):
         findings += _standing(status)
     live = [each for each in generations if each.live and _fits(each)]
-    with closing(_replay(replay_path, upto)) as runner:
+    with closing(_replay(replay_path, upto, log_path)) as runner:
         copy.execute("ATTACH ? AS replay", (str(replay_path),))
         for position in sorted({each.position for each in live}):
             if upto.log.digest_at(position) != _digest(live, position):
@@ -163,8 +165,9 @@ def _compare_all(
     return findings
 
 
-def _replay(path: Path, upto: LogUpto) -> ProjectionRunner:
-    return ProjectionRunner(path, upto, synchronous="OFF")
+def _replay(path: Path, upto: LogUpto, log_path: Path) -> ProjectionRunner:
+    helpers = partial(FoldingChildren.start, log_path)
+    return ProjectionRunner(path, upto, synchronous="OFF", helpers=helpers)
 
 
 def _fits(generation: Generation) -> bool:
