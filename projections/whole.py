@@ -21,6 +21,8 @@ RANGE_STREAMS: Final = 8 * STREAMS_AT_ONCE
 """How many streams one process folds before another has its turn."""
 PART_EVENTS: Final = 10_000
 """A part has about so many rows, unless single streams have more events."""
+PART_BYTES: Final = 4 * 1024 * 1024
+"""It ends early once the payloads behind it have this many bytes: rows may hold all of them."""
 STREAM_EVENTS_MAX: Final = 100_000
 """A stream with more events than this is not held in memory: the log is folded in its order."""
 STREAM_BYTES_MAX: Final = 64 * 1024 * 1024
@@ -92,7 +94,7 @@ class LocalParts:
     """The parts, folded in this process when they are asked for."""
 
     def __init__(self, feed: StreamFeed, projections: Sequence[WholeProjection], upto: int) -> None:
-        self._parts = _all_parts(feed, projections, upto)
+        self._parts = all_parts(feed, projections, upto)
         self.ended = False
 
     def take(self, seconds: float) -> Part | None:  # noqa: ARG002
@@ -106,9 +108,10 @@ class LocalParts:
         self._parts.close()
 
 
-def _all_parts(
+def all_parts(
     feed: StreamFeed, projections: Sequence[WholeProjection], upto: int
 ) -> Generator[Part, None, None]:
+    """Yield the parts of a log up to a position."""
     for after, last in ranges_of_streams(feed.last_stream()):
         yield from fold_streams(feed, projections, after, last, upto)
 
@@ -129,15 +132,16 @@ def fold_streams(
 
     """
     part: Part | None = None
-    size = 0
+    count = size = 0
     for low in range(after, last, STREAMS_AT_ONCE):
         high = min(low + STREAMS_AT_ONCE, last)
         for events in _whole_streams(feed.read_streams(low, high, upto)):
             part = _joined(part, _part(events, projections))
-            size += len(events)
-            if size >= PART_EVENTS:
+            count += len(events)
+            size += sum([len(event.data) for event in events])
+            if count >= PART_EVENTS or size >= PART_BYTES:
                 yield part
-                part, size = None, 0
+                part, count, size = None, 0, 0
     if part is not None:
         yield part
 

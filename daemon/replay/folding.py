@@ -23,6 +23,9 @@ from projections.whole import Part, ranges_of_streams
 CHILDREN_MAX: Final = 2
 """How many children fold at once: one process writes, and more would wait for it."""
 
+EVENTS_MIN: Final = 100_000
+"""A shorter log is folded sooner than a process has started."""
+
 
 class FoldingFailedError(Exception):
     """A child could not fold the streams, or has ended."""
@@ -44,9 +47,9 @@ class FoldingChildren:
 
     @classmethod
     def start(cls, log: Path, names: Sequence[str], last: int, upto: int) -> FoldingChildren | None:
-        """Start the children; none with one processor, without a file, or if they cannot start."""
+        """Start the children; none if that is not worth it, or not possible."""
         count = min(CHILDREN_MAX, len(os.sched_getaffinity(0)))
-        if count == 1 or not log.is_file():
+        if count == 1 or upto < EVENTS_MIN or not log.is_file():
             return None
         parts = cls([], last)
         try:

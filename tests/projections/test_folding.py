@@ -15,12 +15,11 @@ from waiting import wait_until
 
 from daemon.eventlog.log import EventLog
 from daemon.eventlog.log_file import LogFile
+from daemon.replay import folding
 from daemon.replay.folding import FoldingChildren
 from daemon.replay.upto import LogUpto
 from domain.events import NewEvent
 from projections.runner import ProjectionRunner
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "projections"))
 
 JOBS = 4_500
 """More than two ranges of streams."""
@@ -30,6 +29,7 @@ JOBS = 4_500
 def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return the path of a log with jobs that come one after the other, and end late."""
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
+    monkeypatch.setattr(folding, "EVENTS_MIN", 0)
     path = tmp_path / "log.db"
     with closing(EventLog.open(path, synchronous="OFF")) as log:
         log.start()
@@ -134,11 +134,14 @@ def _runs(pid: str) -> bool:
         return False
 
 
-def test_without_a_second_processor_or_a_file_there_are_none(
+def test_short_logs_one_processor_and_logs_in_memory_have_none(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Then the build folds for itself."""
     start = partial(FoldingChildren.start, names=["jobs"], last=1, upto=1)
     assert start(tmp_path / "nowhere.db") is None
+    with monkeypatch.context() as patch:
+        patch.setattr(folding, "EVENTS_MIN", 2)
+        assert start(path) is None
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0})
     assert start(path) is None
