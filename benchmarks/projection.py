@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 import time
 from bisect import bisect_left
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 
 from benchmarks.cache import copy, kept_log
@@ -17,12 +19,15 @@ from benchmarks.load import client, send
 from benchmarks.service import Service, remove_views, serving
 from benchmarks.suite import Bench, Figures
 from daemon.eventlog.log import EventLog
+from daemon.eventlog.log_file import LogFile
 from daemon.lock import LOG_FILE, VIEWS_FILE
+from daemon.replay.folding import FoldingChildren
 from projections.job_history import JobHistory
 from projections.jobs import Jobs
 from projections.registry import PROJECTIONS
 from projections.runner import ProjectionRunner
 from projections.seam import Projection
+from projections.whole import all_parts
 
 LOOK_SECONDS = 0.02
 """How often the views' position is looked at; a lag is known to this much."""
@@ -128,8 +133,12 @@ def rebuild(bench: Bench) -> Figures:
     """Build views again: in process without a daemon, and as the daemon does beside live ones."""
     kept = kept_log(bench, bench.scale.projected)
     data = copy(kept, bench.fresh("rebuild") / "data")
-    figures = build_rate(data, (Jobs(), JobHistory()), "build jobs + job_history")
-    figures |= build_rate(data, PROJECTIONS, "build everything")
+    figures: Figures = {}
+    two = (Jobs(), JobHistory())
+    for way, helped in (("", True), (", one process", False)):
+        figures |= build_rate(data, two, f"build jobs + job_history{way}", helped=helped)
+        figures |= build_rate(data, PROJECTIONS, f"build everything{way}", helped=helped)
+    figures |= limits(data)
     with serving(data) as service:
         service.wait_ready()
         cpu, started = service.cpu_seconds(), time.perf_counter()
@@ -141,19 +150,45 @@ def rebuild(bench: Bench) -> Figures:
     return figures
 
 
-def build_rate(data: Path, projections: tuple[Projection, ...], name: str) -> Figures:
-    """Build some projections from nothing, in this process."""
+def build_rate(
+    data: Path, projections: tuple[Projection, ...], name: str, *, helped: bool
+) -> Figures:
+    """Build some projections from nothing, in this process or with others that fold."""
     remove_views(data)
+    helpers = partial(FoldingChildren.start, data / LOG_FILE) if helped else None
     with (
         closing(EventLog.open(data / LOG_FILE)) as log,
-        closing(ProjectionRunner(data / VIEWS_FILE, log, projections)) as runner,
+        closing(ProjectionRunner(data / VIEWS_FILE, log, projections, helpers=helpers)) as runner,
     ):
         with collector(frozen=True):
-            cpu, started = time.process_time(), time.perf_counter()
+            cpu, started = processor_seconds(), time.perf_counter()
             runner.catch_up()
-            seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
+            seconds = time.perf_counter() - started
         count = log.head()
+    # The children's time is known when they have ended.
+    cpu = processor_seconds() - cpu
     return {
         f"projections/{name} events/s": count / seconds,
         f"projections/{name} cpu us/event": cpu / count * 1e6,
     }
+
+
+def processor_seconds() -> float:
+    """Return the processor time of this process and of its children that have ended."""
+    return sum(os.times()[:4])
+
+
+def limits(data: Path) -> Figures:
+    """Time reading a log by whole streams alone, and reading and folding into rows alone."""
+    figures: Figures = {}
+    with closing(LogFile(data / LOG_FILE)) as log, collector(frozen=True):
+        head, last = log.head(), log.last_stream()
+        for name, parts in (
+            ("reading alone", lambda: log.read_streams(0, last, head)),
+            ("reading and folding alone", lambda: all_parts(log, (Jobs(), JobHistory()), head)),
+        ):
+            started = time.perf_counter()
+            for _ in parts():
+                pass
+            figures[f"projections/{name} events/s"] = head / (time.perf_counter() - started)
+    return figures

@@ -14,8 +14,8 @@ from domain.job import RANKS, STATUS_OF, JobStatus
 from projections.cursor import Key, decode_cursor, encode_cursor, fingerprint
 from projections.job_states import JOB_TYPES, NOTE_TYPES
 from projections.paging import PAGE_BYTES, check_limit, text_size
-from projections.seam import Batch
-from projections.sql import named_statements
+from projections.seam import Batch, Rows
+from projections.sql import named_statements, statements_of
 from projections.store import entity_number
 
 CHAIN_MAX: Final = 1_000
@@ -40,6 +40,7 @@ class JobHistory:
     name = "job_history"
     version = 2
     types = JOB_TYPES
+    ordered = frozenset({"insert_new_entry"})
 
     def schema(self, prefix: str) -> str:
         """Return the DDL of its tables."""
@@ -48,6 +49,29 @@ class JobHistory:
     def fold(self, db: apsw.Connection, prefix: str) -> JobHistoryFold:
         """Return the fold over the tables with this prefix."""
         return JobHistoryFold(db, prefix)
+
+    def whole_rows(self, batch: Batch) -> Rows:
+        """Return the entries of the events, of progress the first of each percent."""
+        entries = []
+        for job, _, _, _, events, courses in batch.jobs:
+            seen = set()
+            for course, event in zip(courses, events, strict=True):
+                entry = history_values(course, event)
+                if event.type == "job.progressed":
+                    percent = entry[7:10]
+                    if percent in seen:
+                        continue
+                    seen.add(percent)
+                was, now = entry[5:7]
+                entries.append(
+                    (*entry[:5], was and str(was), str(now), *entry[7:], job,
+                     ENTRY_RANKS[event.type])
+                )  # fmt: skip
+        return {"insert_new_entry": entries}
+
+    def whole_statements(self, prefix: str) -> Mapping[str, str]:
+        """Return the statement of the entries."""
+        return statements_of("job_history.sql", prefix, "insert_new_entry")
 
 
 class JobHistoryFold:

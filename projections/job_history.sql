@@ -34,6 +34,10 @@ INSERT INTO ${g}job_history
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT DO NOTHING;
 
+-- name: insert_new_entry
+-- The same where the caller knows that there is no conflict.
+INSERT INTO ${g}job_history VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+
 -- name: list_entries
 -- In the order of the fields of an entry, then its rank.
 SELECT position, version, type, time, recordedtime, from_status, to_status, attempt, stage,

@@ -11,8 +11,8 @@ import orjson
 
 from domain.job import JobState, JobStatus
 from projections.job_states import JOB_TYPES, Before
-from projections.seam import Batch
-from projections.sql import named_statements
+from projections.seam import Batch, Rows
+from projections.sql import named_statements, statements_of
 
 DOCUMENTS: Final = ("params", "input", "result", "error")
 """The fields that are kept apart, because they can be large."""
@@ -31,6 +31,7 @@ class Jobs:
     name = "jobs"
     version = 2
     types = JOB_TYPES
+    ordered: frozenset[str] = frozenset()
 
     def schema(self, prefix: str) -> str:
         """Return the DDL of its tables."""
@@ -39,6 +40,19 @@ class Jobs:
     def fold(self, db: apsw.Connection, prefix: str) -> JobsFold:
         """Return the fold over the tables with this prefix."""
         return JobsFold(db, prefix)
+
+    def whole_rows(self, batch: Batch) -> Rows:
+        """Return a row for each job, and its documents."""
+        jobs, documents = [], []
+        for job, _, state, set_documents, _, _ in batch.jobs:
+            jobs.append((str(state.status), *_course_row(state, job), *_filters(state), state.id))
+            if set_documents is not None:
+                documents.append((job, *map(_json, set_documents)))
+        return {"insert_job": jobs, "write_documents": documents}
+
+    def whole_statements(self, prefix: str) -> Mapping[str, str]:
+        """Return the statements of the rows."""
+        return statements_of("jobs.sql", prefix, "insert_job", "write_documents")
 
 
 class JobsFold:

@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -24,12 +24,16 @@ from domain.errors import ChronicledError, DiskFull, NotFound, StorageFailed, Un
 from domain.events import RecordedEvent
 from domain.suggest import did_you_mean
 from projections import store as storage
+from projections.bulk import BULK_EVENTS_MIN, BulkBuild, begin_bulk
 from projections.job_states import JobStates
 from projections.jobs import JobsFold
+from projections.members import Member, are_caught_up, find_member
+from projections.pages import events_before, read_page
 from projections.progress import Projector
 from projections.registry import PROJECTIONS
-from projections.seam import Batch, Feed, Fold, Projection, ProjectionStatus
-from projections.store import Generation, Store, open_store, statuses
+from projections.seam import Batch, Feed, Projection, ProjectionStatus
+from projections.store import Store, open_store, statuses
+from projections.whole import Helpers
 
 BATCH_EVENTS: Final = 10_000
 """How many events one transaction of the live tables takes, at the most."""
@@ -44,27 +48,12 @@ a part of the room that the write-ahead log may have."""
 INDEXED_AT_ONCE_MAX: Final = 100_000
 """Up to here all indexes are made in one step."""
 
-READ_EVENTS: Final = 1_000
-"""How many events are read from the log at once."""
-PAGE_BYTES: Final = 32 * 1024 * 1024
-"""No more is read for a transaction once the payloads of its events are this large."""
+UNINDEXED_BESIDE_MAX: Final = 1_000_000
+"""The same of a build of whole streams beside live tables, which wait meanwhile."""
 
 T = TypeVar("T")
 
 _logger = logging.getLogger(__name__)
-
-
-@dataclass
-class _Member:
-    """A set of tables; without a fold when it is of another version than this program's."""
-
-    generation: Generation
-    fold: Fold | None
-
-    @property
-    def active(self) -> bool:
-        """Whether it goes on: it fits this program and has not failed."""
-        return self.fold is not None and self.generation.error is None
 
 
 class ProjectionRunner(Projector):
@@ -83,7 +72,9 @@ class ProjectionRunner(Projector):
         *,
         batch_events: int = BATCH_EVENTS,
         build_events: int = BUILD_EVENTS,
+        bulk_events: int = BULK_EVENTS_MIN,
         synchronous: str = "NORMAL",
+        helpers: Helpers | None = None,
     ) -> None:
         super().__init__(projection.name for projection in projections)
         self.woken = threading.Event()
@@ -92,9 +83,13 @@ class ProjectionRunner(Projector):
         self._projections = {projection.name: projection for projection in projections}
         self._batch_events = batch_events
         self._build_events = build_events
+        self._bulk_events = bulk_events
         self._synchronous = synchronous
+        self._helpers = helpers
+        self._bulk: BulkBuild | None = None
+        self._bulk_failed = False
         self._store: Store | None = None
-        self._members: list[_Member] = []
+        self._members: list[Member] = []
         self._states: dict[int, JobStates] = {}
         self._distrusted = False
         self._requested: set[str] = set()
@@ -169,7 +164,9 @@ class ProjectionRunner(Projector):
     def _work(self) -> bool:
         store = self._opened()
         self._begin_requested(store)
-        return self._advance_lanes(store) or store.sweep()
+        self._begin_bulk(store)
+        worked = self._advance_bulk(store)
+        return self._advance_lanes(store) or worked or store.sweep()
 
     def _guarded(self, work: Callable[[], T]) -> T | None:
         """Do something with the file; a damaged one is put aside, and the answer is None."""
@@ -205,6 +202,9 @@ class ProjectionRunner(Projector):
         return self._store
 
     def _release(self) -> None:
+        if self._bulk is not None:
+            self._bulk.close()
+            self._bulk = None
         if self._store is not None:
             with suppress(apsw.Error):
                 self._store.close()
@@ -216,31 +216,34 @@ class ProjectionRunner(Projector):
         storage.put_aside(self._path, "damaged")
         self._distrusted = False
 
-    def _resume(self, store: Store) -> list[_Member]:
+    def _resume(self, store: Store) -> list[Member]:
         """Take up the tables that fit this program, retire the rest, begin what is missing."""
         members = []
+        again = set()
         for found in store.generations():
             projection = self._projections.get(found.name)
             fits = projection is not None and found.version == projection.version
             if projection is None or not (fits or found.live):
                 store.retire(found)
+                again |= {found.name} if found.version == storage.NO_VERSION else set()
             elif fits:
                 # A failed one is tried again after a restart: the fault may have been mended.
-                again = found._replace(error=None, failed_position=None)
-                members.append(_Member(again, projection.fold(store.db, again.prefix)))
+                build = found._replace(error=None, failed_position=None)
+                members.append(Member(build, projection.fold(store.db, build.prefix)))
             else:
-                members.append(_Member(found, None))
+                members.append(Member(found, None))
         # Nobody waits for a first build: it gets its indexes at the end, all at once.
         first = not any(each.active and each.generation.live for each in members)
         for name, projection in self._projections.items():
-            if not any(each.fold for each in members if each.generation.name == name):
+            able = any(each.fold for each in members if each.generation.name == name)
+            if name in again or not able:
                 members.append(self._begin(store, projection, indexed=not first))
         return members
 
-    def _begin(self, store: Store, projection: Projection, *, indexed: bool = True) -> _Member:
+    def _begin(self, store: Store, projection: Projection, *, indexed: bool = True) -> Member:
         _logger.info("building %s version %d", projection.name, projection.version)
         build = store.begin_build(projection, indexed=indexed)
-        return _Member(build, projection.fold(store.db, build.prefix))
+        return Member(build, projection.fold(store.db, build.prefix))
 
     def _begin_requested(self, store: Store) -> None:
         with self._published:
@@ -249,7 +252,7 @@ class ProjectionRunner(Projector):
             return
         with store.transaction():
             for name in sorted(requested):
-                build = self._find(name, live=False)
+                build = find_member(self._members, name, live=False)
                 if build is not None and build.active:
                     continue
                 if build is not None:
@@ -259,17 +262,63 @@ class ProjectionRunner(Projector):
         with self._published:
             self._requested -= requested
 
-    def _find(self, name: str, *, live: bool) -> _Member | None:
-        for member in self._members:
-            if member.generation.name == name and member.generation.live == live:
-                return member
-        return None
+    # -- builds of whole streams ---------------------------------------------------------------
+
+    def _begin_bulk(self, store: Store) -> None:
+        """Build what begins at the beginning of a long log from whole streams, where that goes."""
+        if self._bulk is None and not self._bulk_failed:
+            builds = [
+                (self._projections[each.generation.name], each.generation)
+                for each in self._members
+                if each.active and not each.generation.live and each.generation.position == 0
+            ]
+            live = any(each.active and each.generation.live for each in self._members)
+            most = UNINDEXED_BESIDE_MAX if live else UNINDEXED_MAX
+            self._bulk = begin_bulk(
+                store, self._feed, builds, self._helpers, self._bulk_events, most
+            )
+
+    def _advance_bulk(self, store: Store) -> bool:
+        """Write the next part of the build of whole streams; return whether there is such a build.
+
+        What fails in it is left to the ordinary way, which finds out what fails, and where.
+        """
+        bulk = self._bulk
+        if bulk is None:
+            return False
+        try:
+            finished = bulk.step(self._feed)
+        except (*storage.STORAGE, StorageFailed, DiskFull):
+            raise
+        except Exception:
+            _logger.warning("the log cannot be built from whole streams", exc_info=True)
+            self._give_up_bulk(store, bulk)
+            return True
+        if finished is not None:
+            bulk.close()
+            self._bulk = None
+            for member in self._members:
+                member.generation = finished.get(member.generation.number, member.generation)
+        self._publish()
+        return True
+
+    def _give_up_bulk(self, store: Store, bulk: BulkBuild) -> None:
+        bulk.close()
+        self._bulk, self._bulk_failed = None, True
+        with store.transaction():
+            for place, member in enumerate(self._members):
+                if member.generation.number in bulk.numbers:
+                    store.retire(member.generation)
+                    projection = self._projections[member.generation.name]
+                    live = find_member(self._members, projection.name, live=True) is not None
+                    self._members[place] = self._begin(store, projection, indexed=live)
 
     def _advance_lanes(self, store: Store) -> bool:
         """Apply one batch to each lane, the foremost first; return whether there was any."""
-        lanes: dict[int, list[_Member]] = {}
+        lanes: dict[int, list[Member]] = {}
+        in_bulk = self._bulk.numbers if self._bulk is not None else ()
         for member in self._members:
-            if member.active:
+            if member.active and member.generation.number not in in_bulk:
                 lanes.setdefault(member.generation.position, []).append(member)
         self._states = {after: self._states[after] for after in lanes if after in self._states}
         worked = False
@@ -284,9 +333,7 @@ class ProjectionRunner(Projector):
             self._publish(head)
         return worked
 
-    def _advance(
-        self, store: Store, lane: list[_Member], after: int, following: int | None
-    ) -> bool:
+    def _advance(self, store: Store, lane: list[Member], after: int, following: int | None) -> bool:
         """Apply the next page to the members of a lane, in one transaction."""
         limit = self._batch_events
         if not any(member.active and member.generation.live for member in lane):
@@ -298,7 +345,7 @@ class ProjectionRunner(Projector):
         head = self._feed.head()
         blocked: UnreadableEvent | None = None
         try:
-            page, last = self._page(after, limit)
+            page, last = read_page(self._feed, after, limit)
         except UnreadableEvent as error:
             # Behind where the next lane stands it is not this lane's business yet.
             page, last = [], True
@@ -330,27 +377,8 @@ class ProjectionRunner(Projector):
         self._publish(head)
         return True
 
-    def _page(self, after: int, limit: int) -> tuple[list[RecordedEvent], bool]:
-        """Read the next events, bounded in number and bytes, and whether they are the last."""
-        page: list[RecordedEvent] = []
-        size = 0
-        while len(page) < limit and size < PAGE_BYTES:
-            wanted = min(READ_EVENTS, limit - len(page))
-            try:
-                read = self._feed.read(page[-1].position if page else after, wanted)
-            except UnreadableEvent:
-                # What comes before it is applied first.
-                if page:
-                    return page, False
-                raise
-            if not read:
-                return page, True
-            page += read
-            size += sum(len(event.data) for event in read)
-        return page, False
-
     def _apply(
-        self, store: Store, lane: list[_Member], page: Sequence[RecordedEvent], reached: int
+        self, store: Store, lane: list[Member], page: Sequence[RecordedEvent], reached: int
     ) -> None:
         states = self._states_of(lane)
         whole = Batch(page, store.entities.number(page), states)
@@ -371,7 +399,7 @@ class ProjectionRunner(Projector):
             self._states[reached] = states
         whole.close()
 
-    def _stop_before(self, store: Store, lane: list[_Member], error: UnreadableEvent) -> None:
+    def _stop_before(self, store: Store, lane: list[Member], error: UnreadableEvent) -> None:
         """Fail a lane at an event that this program cannot read: to pass over it would be wrong."""
         _logger.error("the projections stop: %s", error.detail)
         for member in lane:
@@ -383,23 +411,16 @@ class ProjectionRunner(Projector):
             )
             store.advance(member.generation)
 
-    def _states_of(self, lane: list[_Member]) -> JobStates:
+    def _states_of(self, lane: list[Member]) -> JobStates:
         """Return the jobs as of the position of a lane."""
         states = self._states.pop(lane[0].generation.position, None)
         if states is None:
-            states = JobStates(self._read_before)
+            states = JobStates(partial(events_before, self._feed))
         folds = [member.fold for member in lane if isinstance(member.fold, JobsFold)]
         states.rows = folds[0].load if folds else None
         return states
 
-    def _read_before(self, stream: str, position: int) -> Iterator[RecordedEvent]:
-        """Yield the events of a stream before a position."""
-        version = 0
-        while events := self._feed.read_stream(stream, after_version=version, upto=position - 1):
-            yield from events
-            version = events[-1].version
-
-    def _fold(self, store: Store, member: _Member, batch: Batch) -> tuple[int, str] | None:
+    def _fold(self, store: Store, member: Member, batch: Batch) -> tuple[int, str] | None:
         """Apply a batch up to the event that fails, if one does: its position, and the error."""
         if member.fold is None or not batch.events:
             return None
@@ -418,18 +439,18 @@ class ProjectionRunner(Projector):
                 return position, f"{type(error).__name__}: {error}"
             for half in (events[: len(events) // 2], events[len(events) // 2 :]):
                 # The jobs before this half are known to the log alone.
-                part = Batch(half, batch.entities, JobStates(self._read_before))
+                part = Batch(half, batch.entities, JobStates(partial(events_before, self._feed)))
                 failure = self._fold(store, member, part)
                 part.close()
                 if failure is not None:
                     return failure
         return None
 
-    def _is_complete(self, member: _Member, at_head: bool) -> bool:
+    def _is_complete(self, member: Member, at_head: bool) -> bool:
         """Whether a build may take the place of the live tables, or is all there will be."""
         if member.generation.live:
             return False
-        live = self._find(member.generation.name, live=True)
+        live = find_member(self._members, member.generation.name, live=True)
         if not member.active:
             # The rows before the event it fails at are better than none.
             return live is None
@@ -437,7 +458,7 @@ class ProjectionRunner(Projector):
             return member.generation.position >= live.generation.position
         return at_head
 
-    def _is_indexed(self, store: Store, member: _Member) -> bool:
+    def _is_indexed(self, store: Store, member: Member) -> bool:
         """Make the indexes that a build lacks, of a large one one a step; return if it has all."""
         projection = self._projections[member.generation.name]
         while store.add_index(projection, member.generation):
@@ -446,22 +467,14 @@ class ProjectionRunner(Projector):
                 return False
         return True
 
-    def _swap(self, store: Store, member: _Member) -> None:
+    def _swap(self, store: Store, member: Member) -> None:
         build = member.generation
-        live = self._find(build.name, live=True)
+        live = find_member(self._members, build.name, live=True)
         member.generation = store.swap(build, live.generation if live else None)
         member.fold = self._projections[build.name].fold(store.db, "")
         if live is not None:
             self._members.remove(live)
         _logger.info("%s version %d is live at %d", build.name, build.version, build.position)
-
-    def _is_caught_up(self, head: int) -> bool:
-        return all(
-            any(each.generation.live and each.generation.position >= head for each in able)
-            or not able
-            for name in self._projections
-            for able in [[m for m in self._members if m.active and m.generation.name == name]]
-        )
 
     def _publish(self, head: int | None = None) -> None:
         """Show the others how the projections stand."""
@@ -469,8 +482,12 @@ class ProjectionRunner(Projector):
         def read() -> list[ProjectionStatus]:
             if head is not None:
                 self._head = head
-                self._caught_up = self._caught_up or self._is_caught_up(head)
+                self._caught_up = self._caught_up or are_caught_up(
+                    self._members, self._projections, head
+                )
             generations = [member.generation for member in self._members]
+            if self._bulk is not None:
+                generations = [self._bulk.shown(each) for each in generations]
             return statuses(self._projections.values(), generations, self._head, self._requested)
 
         self._show(read)

@@ -8,15 +8,18 @@ alone: never of where a batch ends, nor of any clock.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
+from typing import Any, Protocol, TypeAlias
 
 import apsw
 
 from domain.events import RecordedEvent
 from projections.job_states import JOB_TYPES, FoldedJob, JobStates
+
+Rows: TypeAlias = dict[str, list[tuple[Any, ...]]]
+"""Rows by the name of the statement that writes them."""
 
 
 class Feed(Protocol):
@@ -49,6 +52,28 @@ class Feed(Protocol):
     def digest_at(self, position: int) -> bytes | None:
         """Return the log's digest as of a position."""
         ...
+
+
+class StreamFeed(Protocol):
+    """The log as whole streams, for feeds that can; streams are numbered as they first came."""
+
+    def last_stream(self) -> int:
+        """Return the greatest number of a stream, 0 when there is none."""
+        ...
+
+    def read_streams(self, after: int, last: int, upto: int) -> Iterator[Sequence[RecordedEvent]]:
+        """Yield the events of the streams after one up to another, stream by stream, in pages.
+
+        Of each stream all events up to a position, oldest first; a page is bounded in number and
+        bytes, and never empty.
+        """
+        ...
+
+
+def streams_of(feed: Feed) -> StreamFeed | None:
+    """Return a feed's way to whole streams: what it has as ``streams``, if it has that."""
+    streams: StreamFeed | None = getattr(feed, "streams", None)
+    return streams
 
 
 class Batch:

@@ -7,6 +7,7 @@ else waits for it: it is a projection of its own.
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Mapping
 from operator import attrgetter
 from typing import Final
 
@@ -15,8 +16,8 @@ import apsw
 from domain.job import WITH_ERROR, JobState
 from projections.job_states import JOB_TYPES, Before
 from projections.paging import invalid
-from projections.seam import Batch
-from projections.sql import named_statements
+from projections.seam import Batch, Rows
+from projections.sql import named_statements, statements_of
 
 QUERY_CHARACTERS_MAX: Final = 1_000
 """How long the words of a search may be together."""
@@ -30,6 +31,7 @@ class Search:
     name = "search"
     version = 2
     types = JOB_TYPES
+    ordered: frozenset[str] = frozenset()
 
     def schema(self, prefix: str) -> str:
         """Return the DDL of its tables."""
@@ -38,6 +40,15 @@ class Search:
     def fold(self, db: apsw.Connection, prefix: str) -> SearchFold:
         """Return the fold over the tables with this prefix."""
         return SearchFold(db, prefix)
+
+    def whole_rows(self, batch: Batch) -> Rows:
+        """Return the words of each job that has some."""
+        words = [(*_words(state), job) for job, _, state, _, _, _ in batch.jobs]
+        return {"insert_words": [row for row in words if row[:3] != _WORDLESS]}
+
+    def whole_statements(self, prefix: str) -> Mapping[str, str]:
+        """Return the statement of the words."""
+        return statements_of("search.sql", prefix, "insert_words")
 
 
 class SearchFold:

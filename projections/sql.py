@@ -26,6 +26,12 @@ def named_statements(file_name: str, prefix: str = "") -> dict[str, str]:
     }
 
 
+def statements_of(file_name: str, prefix: str, *names: str) -> dict[str, str]:
+    """Return some statements of a file by their names."""
+    statements = named_statements(file_name, prefix)
+    return {name: statements[name] for name in names}
+
+
 def _compact(name: str, text: str) -> str:
     text = text.strip().rstrip(";")
     # What is made of a schema can be read in the file.

@@ -30,6 +30,8 @@ BUSY_TIMEOUT_MS: Final = 10_000
 """How long a connection waits for a lock held elsewhere (milliseconds)."""
 ENTITIES_CACHED_MAX: Final = 50_000
 """How many streams' numbers are kept in memory."""
+NO_VERSION: Final = -1
+"""The version of tables that are filled out of order: no program goes on with them."""
 ENTITY_LENGTH_MAX: Final = 512
 """Streams with longer names are looked up each time."""
 
@@ -44,6 +46,7 @@ STORAGE: Final = (
 _SQL = named_statements("store.sql")
 _GENERATION = re.compile(r"g(\d+)_")
 _INDEX = re.compile(r"^ *CREATE INDEX (\w+)[^;]*;\n?", re.MULTILINE)
+_ANY_INDEX = re.compile(r"^ *CREATE (?:UNIQUE )?INDEX (\w+)[^;]*;\n?", re.MULTILINE)
 _logger = logging.getLogger(__name__)
 
 
@@ -212,6 +215,11 @@ def entity_number(db: apsw.Connection, stream: str) -> int | None:
     return number
 
 
+def entity_row(number: int, stream: str) -> tuple[int, str, int]:
+    """Return the row that keeps the number of a stream."""
+    return number, stream, _hash(stream)
+
+
 def _hash(stream: str) -> int:
     return crc32(stream.encode())
 
@@ -321,11 +329,25 @@ class Store:
     def add_index(self, projection: Projection, build: Generation) -> bool:
         """Make one index that a build lacks; return whether there was one."""
         present = {row[0] for row in self.db.execute(_SQL["list_indexes"])}
-        for index in _INDEX.finditer(projection.schema(build.prefix)):
+        for index in _ANY_INDEX.finditer(projection.schema(build.prefix)):
             if index[1] not in present:
                 self.db.execute(index[0])
                 return True
         return False
+
+    def begin_bulk(self, projection: Projection, build: Generation, *, indexed: bool) -> None:
+        """Make an empty build ready to be filled out of order, with all its indexes or none."""
+        self.db.execute(_SQL["set_version"], (NO_VERSION, build.number))
+        if indexed:
+            while self.add_index(projection, build):
+                pass
+            return
+        for index in _ANY_INDEX.finditer(projection.schema(build.prefix)):
+            self.db.execute(f'DROP INDEX IF EXISTS "{index[1]}"')
+
+    def end_bulk(self, build: Generation) -> None:
+        """Say that a build holds all rows up to its position."""
+        self.db.execute(_SQL["set_version"], (build.version, build.number))
 
     def advance(self, generation: Generation) -> None:
         """Write how far a set of tables is, and whether it failed."""
@@ -410,12 +432,16 @@ class Entities:
                 number = entity_number(self._db, stream)
             if number is None:
                 number = event.position
-                new.append((number, stream, _hash(stream)))
+                new.append(entity_row(number, stream))
             known[stream] = number
             if len(stream) > ENTITY_LENGTH_MAX:
                 self._long.append(stream)
-        self._db.executemany(_SQL["insert_entity"], new)
+        self.write(new)
         return known
+
+    def write(self, rows: Iterable[tuple[int, str, int]]) -> None:
+        """Write numbers, as `entity_row` has them; some may be there already."""
+        self._db.executemany(_SQL["insert_entity"], rows)
 
     def _forget(self) -> None:
         """Drop the older half when too many are known, and what is too long to remember."""

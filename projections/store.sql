@@ -55,6 +55,9 @@ INSERT INTO projections (name, live, version, tables) VALUES (?, 0, ?, '') RETUR
 -- name: set_tables
 UPDATE projections SET tables = ? WHERE generation = ?;
 
+-- name: set_version
+UPDATE projections SET version = ? WHERE generation = ?;
+
 -- name: advance_generation
 UPDATE projections SET position = ?, digest = ?, recordedtime = ?, error = ?, failed_position = ?
 WHERE generation = ?;

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from operator import attrgetter
 from typing import Any, Final
 
@@ -22,8 +22,8 @@ from domain.timestamps import EARLIEST, MICROSECONDS, format_timestamp
 from projections.alerts import Alerts
 from projections.job_states import JOB_TYPES, Before, FoldedJob
 from projections.paging import check_values
-from projections.seam import Batch
-from projections.sql import named_statements
+from projections.seam import Batch, Rows
+from projections.sql import named_statements, statements_of
 from projections.states import EntityStates, advanced
 
 HOUR: Final = 3_600 * MICROSECONDS
@@ -50,6 +50,7 @@ class Summary:
     name = "summary"
     version = 2
     types = JOB_TYPES | _ALERT_TYPES | _FILE_TYPES
+    ordered: frozenset[str] = frozenset()
 
     def schema(self, prefix: str) -> str:
         """Return the DDL of its tables."""
@@ -58,6 +59,28 @@ class Summary:
     def fold(self, db: apsw.Connection, prefix: str) -> SummaryFold:
         """Return the fold over the tables with this prefix."""
         return SummaryFold(db, prefix)
+
+    def whole_rows(self, batch: Batch) -> Rows:
+        """Return what the streams add to the counters, and the alerts."""
+        changes = _Changes()
+        for _, _, state, _, _, _ in batch.jobs:
+            changes.job(_job_facts(state), 1)
+        alerts = []
+        for alert, events in batch.of(_ALERT_TYPES).by_entity.items():
+            after = advanced(advance_alert, None, events)
+            changes.other("alert", _alert_hour(after), after.state, 1)
+            state, *times = _alert_row(after)
+            alerts.append((str(state), *times, alert))
+        _count_files(batch, changes)
+        counters = [
+            (*counted[:4], counted[4] if isinstance(counted[4], int) else str(counted[4]), number)
+            for counted, number in changes.counters()
+        ]
+        return {"add": counters, "write_alert": alerts}
+
+    def whole_statements(self, prefix: str) -> Mapping[str, str]:
+        """Return the statements of the rows."""
+        return statements_of("summary.sql", prefix, "add", "write_alert")
 
 
 _JobFacts = tuple[int, str, str, int | None, int | None]
@@ -140,6 +163,11 @@ class _Changes:
         return sorted([(counted, number) for counted, number in changes.items() if number])
 
 
+def _count_files(batch: Batch, changes: _Changes) -> None:
+    for event in batch.of(_FILE_TYPES).events:
+        changes.other("file", effective_time(event) // HOUR, "observed", 1)
+
+
 class SummaryFold:
     """Counts what changed in a batch: out of the old counters, into the new ones."""
 
@@ -165,8 +193,7 @@ class SummaryFold:
         changes = _Changes()
         self._apply_jobs(batch.jobs, changes)
         self._apply_alerts(batch.of(_ALERT_TYPES), changes)
-        for event in batch.of(_FILE_TYPES).events:
-            changes.other("file", effective_time(event) // HOUR, "observed", 1)
+        _count_files(batch, changes)
         counters = changes.counters()
         self._db.executemany(self._sql["add"], [(*counted, number) for counted, number in counters])
         fallen = [counted for counted, number in counters if number < 0]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final, Self, cast
@@ -27,6 +28,7 @@ from daemon.eventlog.log import EventLog
 from daemon.lifecycle import ServiceThread, settle_collector, system_clock
 from daemon.lock import VIEWS_FILE, DataDirectory
 from daemon.replay.checkpoints import Bounds, Checkpoints
+from daemon.replay.folding import FoldingChildren
 from daemon.replay.history import moments_at_rest
 from daemon.replay.resting import RestingLog, RestingProjector
 from daemon.replay.verify import verify
@@ -104,7 +106,13 @@ def rebuild_files(data: Path, name: str | None, on_progress: OnProgress) -> dict
     """Build one projection, or all, again from the log of a directory, under its lock."""
     with (
         _locked_log(data) as (log, directory),
-        closing(ProjectionRunner(directory.views_path, log)) as runner,
+        closing(
+            ProjectionRunner(
+                directory.views_path,
+                log,
+                helpers=partial(FoldingChildren.start, directory.log_path),
+            )
+        ) as runner,
     ):
         settle_collector()
         runner.request_rebuild(name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -19,6 +20,7 @@ from daemon.config import Address
 from daemon.lifecycle import settle_collector, system_clock
 from daemon.lock import LOG_FILE, VIEWS_FILE, find_daemon
 from daemon.replay.checkpoints import Bounds, Checkpoints
+from daemon.replay.folding import FoldingChildren
 from daemon.replay.points import find_position
 from daemon.replay.replay import check_target, replay
 from daemon.replay.resting import RestingLog
@@ -117,7 +119,13 @@ def _replay(
     started = time.monotonic()
     with progress_shown("replay") as on_progress:
         replayed = replay(
-            log, part, position, checkpoints=checkpoints, leaving=leaving, progress=on_progress
+            log,
+            part,
+            position,
+            checkpoints=checkpoints,
+            leaving=leaving,
+            helpers=partial(FoldingChildren.start, Path(log.path)) if checkpoints else None,
+            progress=on_progress,
         )
     part.replace(path)
     return {

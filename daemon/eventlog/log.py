@@ -207,6 +207,11 @@ class EventLog:
 
     # -- reading ------------------------------------------------------------------------------
 
+    @property
+    def streams(self) -> Reader:
+        """The log as whole streams."""
+        return self._reader
+
     def head(self) -> int:
         """Return the newest committed position, 0 when the log is empty."""
         return self.writer.head

@@ -26,6 +26,8 @@ NAMES_MAX: Final = 100_000
 """How many types and sources are remembered, each."""
 PAGE_BYTES: Final = 8 * 1024 * 1024
 """A page ends early once its payloads have this many bytes; decoded they take many times that."""
+PAGE_EVENTS: Final = 20_000
+"""How many events a page of whole streams has, at the most."""
 EXTENSIONS_MAX: Final = 10_000
 """How many decoded extensions are remembered."""
 EXTENSIONS_LENGTH_MAX: Final = 256
@@ -124,6 +126,29 @@ class Reader:
         asked = (after, before, orjson.dumps(list(ids)).decode(), limit)
         with self._pool.connection() as db:
             return list(db.execute(SQL["find_ids"], asked))
+
+    @property
+    def streams(self) -> Reader:
+        """The log as whole streams."""
+        return self
+
+    def last_stream(self) -> int:
+        """Return the greatest number of a stream, 0 when there is none."""
+        with self._pool.connection() as db:
+            return db.execute(SQL["last_stream"]).get or 0
+
+    def read_streams(self, after: int, last: int, upto: int) -> Iterator[list[RecordedEvent]]:
+        """Yield the events of the streams after one up to another, stream by stream, in pages.
+
+        What is read is one snapshot, which is held until the last page is taken.
+        """
+        with self._pool.connection() as db:
+            rows = db.execute(SQL["events_of_streams"], (after, last, upto))
+            try:
+                while events := self._events(db, islice(rows, PAGE_EVENTS))[0]:
+                    yield events
+            finally:
+                rows.close()
 
     def select(self, query: EventQuery, limit: int, bytes_max: int = PAGE_BYTES) -> EventPage:
         """Return one page of the events that match a query; large ones make a shorter page.

@@ -110,6 +110,19 @@ WHERE e.position > ? AND e.position < ? AND e.event_key IS NOT NULL AND s.applic
   AND e.id IN (SELECT value FROM json_each(?))
 ORDER BY e.position DESC LIMIT ?;
 
+-- name: last_stream
+SELECT max(stream_id) FROM streams;
+
+-- name: events_of_streams
+-- All of some streams, one stream after the other; the names are unique, so their index must not
+-- lead.
+SELECT e.position, s.name, e.version, e.type_id, e.time, e.recordedtime, e.source_id, e.id,
+       e.data, e.extensions, e.class_version
+FROM streams s NOT INDEXED CROSS JOIN events e ON e.stream_id = s.stream_id
+WHERE s.stream_id > ? AND s.stream_id <= ? AND s.application = '' AND e.event_key IS NOT NULL
+  AND e.position <= ?
+ORDER BY s.stream_id, e.version;
+
 -- name: rows_after
 -- Every row as it is stored; names are looked up apart, because they repeat.
 SELECT position, stream_id, version, type_id, class_version, time, recordedtime, source_id, id,

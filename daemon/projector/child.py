@@ -14,6 +14,7 @@ import socket
 import sys
 import threading
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from daemon.lifecycle import ServiceThread, settle_collector, system_clock
 from daemon.projector.courtesy import Courtesy, be_last
 from daemon.projector.messages import Line, Settings
 from daemon.projector.pace import PacedRunner
+from daemon.replay.folding import FoldingChildren
 from domain.errors import ChronicledError
 from projections.runner import ProjectionRunner
 
@@ -86,6 +88,7 @@ def work(line: Line, wakes: socket.socket, courtesy: Courtesy) -> int:
         log,
         batch_events=settings.batch_events,
         synchronous=settings.synchronous,
+        helpers=partial(FoldingChildren.start, Path(settings.log)),
     )
     reporter = Reporter(line, runner)
     runner.on_progress(reporter.report)

@@ -9,6 +9,7 @@ import socket
 import sys
 import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from daemon.lock import LOG_FILE, VIEWS_FILE
 from daemon.projector.courtesy import be_last
 from daemon.projector.messages import Line
 from daemon.replay.checkpoints import Checkpoints, remove_database
+from daemon.replay.folding import FoldingChildren
 from daemon.replay.replay import Base, Progress, replay
 from daemon.replay.tasks import Task
 from domain.errors import ChronicledError
@@ -83,7 +85,15 @@ def _moment(
 ) -> Iterator[dict[str, Any]]:
     target = Path(task.target)
     bases = [Base(position, Path(path)) for position, path in task.bases]
-    replay(log, target, task.position, checkpoints=checkpoints, bases=bases, progress=progress)
+    replay(
+        log,
+        target,
+        task.position,
+        checkpoints=checkpoints,
+        bases=bases,
+        helpers=partial(FoldingChildren.start, Path(log.path)),
+        progress=progress,
+    )
     yield {"built": task.position}
     # Whoever asked has the answer; the next who asks for a moment near it need not wait as long.
     if checkpoints.is_wanted(task.position, log.head()):

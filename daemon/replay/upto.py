@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from domain.events import RecordedEvent
-from projections.seam import Feed
+from projections.seam import Feed, StreamFeed, streams_of
 
 
 @dataclass
@@ -26,6 +26,11 @@ class LogUpto:
     def epoch(self) -> int:
         """The epoch of the log."""
         return self.log.epoch
+
+    @property
+    def streams(self) -> StreamFeed | None:
+        """The log as whole streams; who reads them says up to where."""
+        return streams_of(self.log)
 
     def head(self) -> int:
         """Return where the replay ends."""

@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Final
@@ -21,6 +22,8 @@ from daemon.eventlog.findings import UNREADABLE, raise_unless_damage, told
 from daemon.eventlog.log_file import LogFile
 from daemon.eventlog.proof import prove_log
 from daemon.eventlog.requests import Finding
+from daemon.replay.checkpoints import copy_views
+from daemon.replay.folding import FoldingChildren
 from daemon.replay.tables import compare, schema_differences
 from daemon.replay.upto import LogUpto
 from projections import store as storage
@@ -28,6 +31,7 @@ from projections.registry import PROJECTIONS
 from projections.runner import ProjectionRunner
 from projections.seam import ProjectionStatus
 from projections.store import Generation
+from projections.whole import Helpers
 
 VIEWS: Final = "views"
 """The kind of the findings that are about the views; the others are about the log."""
@@ -116,9 +120,11 @@ def _verify_views(log: LogFile, views_path: Path, report: Report, progress: Prog
                 _ViewsProof(views, LogUpto(log), report, progress).quickly()
             return
         with _folder(views_path.with_name(FOLDER)) as folder:
-            _copy(views_path, folder / "copy.db")
+            copy_views(views_path, folder / "copy.db")
             with closing(apsw.Connection(str(folder / "copy.db"))) as copy:
-                _ViewsProof(copy, LogUpto(log), report, progress).run(folder / "replay.db")
+                _ViewsProof(copy, LogUpto(log), report, progress).run(
+                    folder / "replay.db", partial(FoldingChildren.start, Path(log.path))
+                )
     except UNREADABLE as error:
         raise_unless_damage(error)
         if isinstance(error, (apsw.FullError, apsw.CantOpenError, apsw.IOError)):
@@ -135,18 +141,6 @@ def _folder(path: Path) -> Iterator[Path]:
         yield path
     finally:
         shutil.rmtree(path, ignore_errors=True)
-
-
-def _copy(source_path: Path, target_path: Path) -> None:
-    """Copy a database as it is at one moment, whoever writes it."""
-    flags = apsw.SQLITE_OPEN_READONLY
-    with (
-        closing(apsw.Connection(str(source_path), flags=flags)) as source,
-        closing(apsw.Connection(str(target_path))) as target,
-    ):
-        source.set_busy_timeout(storage.BUSY_TIMEOUT_MS)
-        with target.backup("main", source, "main") as backup:
-            backup.step(-1)
 
 
 class _ViewsProof:
@@ -166,7 +160,7 @@ class _ViewsProof:
             fits = self._fits_log(each)
             self._tell(each, None, None, fits)
 
-    def run(self, replay_path: Path) -> None:
+    def run(self, replay_path: Path, helpers: Helpers) -> None:
         """Compare every row with a replay."""
         rows = self._copy.execute(f"PRAGMA integrity_check({_DAMAGE_MAX:d})")
         for line in "\n".join(str(row[0]) for row in rows).splitlines():
@@ -175,7 +169,9 @@ class _ViewsProof:
         live = self._stands()
         standing = {each.name: each for each in live if self._fits_log(each)}
         with (
-            closing(ProjectionRunner(replay_path, self._upto, synchronous="OFF")) as runner,
+            closing(
+                ProjectionRunner(replay_path, self._upto, synchronous="OFF", helpers=helpers)
+            ) as runner,
             closing(apsw.Connection(str(replay_path))) as replay,
         ):
             head = self._upto.log.head()

@@ -87,6 +87,28 @@ class MemoryFeed:
             and (upto is None or event.position <= upto)
         ][:limit]
 
+    @property
+    def streams(self) -> MemoryFeed:
+        """The log as whole streams."""
+        return self
+
+    def last_stream(self) -> int:
+        """Return how many streams there are."""
+        return len(self._order())
+
+    def read_streams(self, after: int, last: int, upto: int) -> Iterator[Sequence[RecordedEvent]]:
+        """Yield the events of some streams, in pages of a few."""
+        events = [
+            event
+            for stream in self._order()[after:last]
+            for event in self.read_stream(stream, upto=upto, limit=len(self.events))
+        ]
+        for start in range(0, len(events), 3):
+            yield events[start : start + 3]
+
+    def _order(self) -> list[str]:
+        return list(dict.fromkeys(event.stream for event in self.events))
+
     def digest_at(self, position: int) -> bytes | None:
         """Return the digest as of a position."""
         upto = position

@@ -127,8 +127,8 @@ def test_events_that_come_while_a_page_is_read_count_once(path, runners) -> None
 
 def test_pages_are_bounded_in_bytes(path, feed, runners, monkeypatch) -> None:
     """Large events make small batches, so that memory stays bounded."""
-    monkeypatch.setattr("projections.runner.PAGE_BYTES", 1)
-    monkeypatch.setattr("projections.runner.READ_EVENTS", 3)
+    monkeypatch.setattr("projections.pages.PAGE_BYTES", 1)
+    monkeypatch.setattr("projections.pages.READ_EVENTS", 3)
     runners.append(runner := ProjectionRunner(path, feed, [WordCounts()]))
     runner.step(0)
     assert runner.status()[0].built == 3
