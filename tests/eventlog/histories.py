@@ -99,7 +99,7 @@ def imported(text: bytes, directory: Path) -> Path:
 
 def rows(path: Path) -> list[Any]:
     """Return every row of a log, as the chain covers them."""
-    return sql(path, SQL["rows_after"], (0, 10**9))
+    return sql(path, SQL["named_rows_after"], (0, 10**9))
 
 
 def chained_again(lines: Sequence[bytes], change: Callable[[int, Any], None]) -> bytes:

@@ -58,8 +58,7 @@ def test_they_hold_every_event_type() -> None:
 def test_they_are_opened_and_verified(log_path: Path, tmp_path: Path) -> None:
     """The log and the views built of it are clean."""
     golden_log.views_of(log_path, tmp_path / "views.db")
-    with closing(EventLog.open(log_path)) as log:
-        report = verify(log, tmp_path / "views.db")
+    report = verify(log_path, tmp_path / "views.db")
     assert report.findings == []
     assert report.events > 50
 
