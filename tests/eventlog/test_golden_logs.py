@@ -58,7 +58,8 @@ def test_they_hold_every_event_type() -> None:
 def test_they_are_opened_and_verified(log_path: Path, tmp_path: Path) -> None:
     """The log and the views built of it are clean."""
     golden_log.views_of(log_path, tmp_path / "views.db")
-    report = verify(log_path, tmp_path / "views.db")
+    with closing(EventLog.open(log_path)):
+        report = verify(log_path, tmp_path / "views.db")
     assert report.findings == []
     assert report.events > 50
 
