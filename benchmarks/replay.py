@@ -22,6 +22,8 @@ from benchmarks.load import Measured, client
 from benchmarks.projection import begin_live
 from benchmarks.service import Service, serving
 from benchmarks.suite import Bench, Figures
+from daemon.eventlog.proof import prove_log
+from daemon.lock import LOG_FILE
 from daemon.replay.checkpoints import FOLDER
 
 MOMENTS = 6
@@ -39,6 +41,8 @@ def measure(bench: Bench) -> Figures:
     figures = at_rest(bench, data, kept.events, positions)
     shutil.rmtree(data / FOLDER)
     figures |= answers(data, kept.events, positions)
+    figures |= proof(data, kept.events)
+    figures |= files(bench, data, kept.events)
     return figures | rebuild_beside(bench)
 
 
@@ -48,10 +52,7 @@ def at_rest(bench: Bench, data: Path, events: int, positions: list[int]) -> Figu
 
     def seconds_to(position: int) -> float:
         target.unlink(missing_ok=True)
-        command = [PYTHON, "-m", "daemon", "replay", "--until", str(position)]
-        started = time.perf_counter()
-        run([*command, "--into", target, "--data", data])
-        return time.perf_counter() - started
+        return seconds_of("replay", "--until", str(position), "--into", target, "--data", data)
 
     first = seconds_to(events)
     later = [seconds_to(position) for position in positions]
@@ -62,7 +63,7 @@ def at_rest(bench: Bench, data: Path, events: int, positions: list[int]) -> Figu
         "replay/other moments, median s": median(later),
         "replay/other moments, worst s": max(later),
         "replay/size of the checkpoints by that of the log": size
-        / (data / "log.db").stat().st_size,
+        / (data / LOG_FILE).stat().st_size,
     }
 
 
@@ -87,6 +88,38 @@ def answers(data: Path, events: int, positions: list[int]) -> Figures:
         "replay/list as of, warm, p99 ms": percentile(sorted(warm), 0.99) * 1000,
         "replay/one job as of, p99 ms": percentile(sorted(single), 0.99) * 1000,
     }
+
+
+def proof(data: Path, events: int) -> Figures:
+    """Verify a directory at rest: the log alone, everything by the command, and quickly."""
+    started = time.perf_counter()
+    if findings := prove_log(data / LOG_FILE).findings:
+        raise RuntimeError(str(findings))
+    alone = time.perf_counter() - started
+    return {
+        "replay/verify, log alone events/s": events / alone,
+        "replay/verify, all events/s": events / seconds_of("verify", "--data", data),
+        "replay/verify --quick s": seconds_of("verify", "--quick", "--data", data),
+    }
+
+
+def files(bench: Bench, data: Path, events: int) -> Figures:
+    """Export a log into a file, and import that into an empty directory."""
+    file, target = bench.scratch / "history.ndjson.zst", bench.fresh("imported") / "data"
+    exported = seconds_of("events", "export", file, "--force", "--data", data)
+    imported = seconds_of("events", "import", file, "--data", target)
+    return {
+        "replay/export events/s": events / exported,
+        "replay/import events/s": events / imported,
+        "replay/export by log": file.stat().st_size / (data / LOG_FILE).stat().st_size,
+    }
+
+
+def seconds_of(*command: str | Path) -> float:
+    """Run a command to its end, and return how long it takes."""
+    started = time.perf_counter()
+    run([PYTHON, "-m", "daemon", *command])
+    return time.perf_counter() - started
 
 
 def settled(data: Path, events: int) -> None:

@@ -130,6 +130,18 @@ TARGETS: tuple[Target, ...] = (
     Target("text search: p99 ms", r"queries/search/.* p99 ms", most=30),
     Target("counts: p99 ms", r"queries/counts/.* p99 ms", most=20),
     Target("READY after kill -9, any size: s", r"start/.*, after a kill s", most=2),
+    Target("a moment after the first replay: s", "replay/other moments, worst s", most=5),
+    Target("list as of, cold: s", "replay/list as of, cold, worst s", most=5),
+    Target("list as of, warm: p99 ms", "replay/list as of, warm, p99 ms", most=50),
+    Target("one job as of: p99 ms", "replay/one job as of, p99 ms", most=5),
+    Target("verify the log: events/s", "replay/verify, log alone events/s", least=100_000),
+    Target("verify log and views: events/s", "replay/verify, all events/s", least=100_000),
+    Target(
+        "intake beside a rebuild by alone: p99",
+        "replay/intake p99 ms, beside a rebuild",
+        "replay/intake p99 ms, alone",
+        most=2,
+    ),
     Target("log by structured JSON", rf"{_GROWTH}log / structured JSON", most=1.35),
     Target(
         "cost of an event, largest by smallest log",
