@@ -17,8 +17,7 @@ from typing import Any, Final, Literal, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from daemon.eventlog.requests import WriterBounds
-from daemon.replay.checkpoints import Bounds
-from daemon.replay.moments import MomentBounds
+from daemon.replay.limits import Bounds, MomentBounds
 from domain.errors import ConfigurationError, Fault
 from domain.limits import Limits
 from domain.suggest import did_you_mean, nearest

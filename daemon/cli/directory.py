@@ -27,9 +27,10 @@ from daemon.cli.progress import OnProgress
 from daemon.eventlog.log import EventLog
 from daemon.lifecycle import ServiceThread, settle_collector, system_clock
 from daemon.lock import VIEWS_FILE, DataDirectory
-from daemon.replay.checkpoints import Bounds, Checkpoints
+from daemon.replay.checkpoints import Checkpoints
 from daemon.replay.folding import FoldingChildren
 from daemon.replay.history import moments_at_rest
+from daemon.replay.limits import Bounds
 from daemon.replay.resting import RestingLog, RestingProjector
 from daemon.replay.verify import verify
 from domain.errors import NotReady

@@ -19,8 +19,9 @@ from daemon.cli.progress import progress_shown
 from daemon.config import Address
 from daemon.lifecycle import settle_collector, system_clock
 from daemon.lock import LOG_FILE, VIEWS_FILE, find_daemon
-from daemon.replay.checkpoints import Bounds, Checkpoints
+from daemon.replay.checkpoints import Checkpoints
 from daemon.replay.folding import FoldingChildren
+from daemon.replay.limits import Bounds
 from daemon.replay.points import find_position
 from daemon.replay.replay import check_target, replay
 from daemon.replay.resting import RestingLog

@@ -14,7 +14,6 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
 from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
@@ -23,6 +22,7 @@ from typing import BinaryIO, Final, NamedTuple
 import apsw
 import zstandard
 
+from daemon.replay.limits import Bounds
 from domain.errors import DiskFull, StorageFailed
 from projections import store as storage
 from projections.registry import PROJECTIONS
@@ -34,15 +34,6 @@ LEVEL: Final = 1
 SUFFIX: Final = ".db.zst"
 _PART: Final = ".part"
 _ROOM_BYTES: Final = 256 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class Bounds:
-    """How many checkpoints are kept, how large they are together, and how far apart at least."""
-
-    count: int = 20
-    bytes: int = 2 << 30
-    spacing: int = 50_000
 
 
 class Checkpoint(NamedTuple):

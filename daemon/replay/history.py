@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from daemon.lifecycle import ServiceThread, system_clock
-from daemon.replay.checkpoints import Bounds, Checkpoints
+from daemon.replay.checkpoints import Checkpoints
 from daemon.replay.keeper import CheckpointKeeper
-from daemon.replay.moments import Build, MomentBounds, Moments
+from daemon.replay.limits import Bounds, MomentBounds
+from daemon.replay.moments import Build, Moments
 from daemon.replay.process import ReplayProcesses
 from daemon.replay.replay import Base, Progress, replay
 from daemon.replay.tasks import Task

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from daemon.replay.checkpoints import FOLDER, remove_database, require_room
+from daemon.replay.limits import MomentBounds
 from daemon.replay.replay import Base, Progress
 from domain.errors import ChronicledError, NotReady, QueueFull
 from projections.views import Views
@@ -29,14 +30,6 @@ Build = Callable[[int, Path, Sequence[Base], Progress], None]
 Open = Callable[[Path], Views]
 
 _logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class MomentBounds:
-    """How many moments are kept, and how large they are together (bytes)."""
-
-    count: int = 4
-    bytes: int = 4 << 30
 
 
 @dataclass(slots=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from daemon.replay.checkpoints import Bounds
+from daemon.replay.limits import Bounds
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_row_equality import LOGS
 
-from daemon.replay.checkpoints import Bounds, Checkpoints, whole_at
+from daemon.replay.checkpoints import Checkpoints, whole_at
+from daemon.replay.limits import Bounds
 from daemon.replay.replay import Base, NotAReplay, ReplayFailed, check_target, replay
 from daemon.replay.upto import LogUpto
 from domain.events import RecordedEvent

@@ -16,9 +16,10 @@ from daemon_process import DaemonProcess
 from waiting import wait_until
 
 from daemon.eventlog.log import EventLog
-from daemon.replay.checkpoints import Bounds, Checkpoints, whole_at
+from daemon.replay.checkpoints import Checkpoints, whole_at
 from daemon.replay.keeper import FILL_RESTS, RETRY_SECONDS, CheckpointKeeper
-from daemon.replay.moments import MomentBounds, Moments
+from daemon.replay.limits import Bounds, MomentBounds
+from daemon.replay.moments import Moments
 from daemon.replay.process import ReplayProcesses
 from daemon.replay.tasks import Task
 from domain.errors import ChronicledError, DiskFull, NotReady, QueueFull, StorageFailed
