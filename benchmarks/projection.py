@@ -135,9 +135,9 @@ def rebuild(bench: Bench) -> Figures:
     data = copy(kept, bench.fresh("rebuild") / "data")
     figures: Figures = {}
     two = (Jobs(), JobHistory())
-    for way, helped in (("", True), (", one process", False)):
-        figures |= build_rate(data, two, f"build jobs + job_history{way}", helped=helped)
-        figures |= build_rate(data, PROJECTIONS, f"build everything{way}", helped=helped)
+    for way, apart in (("", True), (", one process", False)):
+        figures |= build_rate(data, two, f"build jobs + job_history{way}", apart=apart)
+        figures |= build_rate(data, PROJECTIONS, f"build everything{way}", apart=apart)
     figures |= limits(data)
     with serving(data) as service:
         service.wait_ready()
@@ -151,14 +151,14 @@ def rebuild(bench: Bench) -> Figures:
 
 
 def build_rate(
-    data: Path, projections: tuple[Projection, ...], name: str, *, helped: bool
+    data: Path, projections: tuple[Projection, ...], name: str, *, apart: bool
 ) -> Figures:
     """Build some projections from nothing, in this process or with others that fold."""
     remove_views(data)
-    helpers = partial(FoldingChildren.start, data / LOG_FILE) if helped else None
+    folding = partial(FoldingChildren.start, data / LOG_FILE) if apart else None
     with (
         closing(EventLog.open(data / LOG_FILE)) as log,
-        closing(ProjectionRunner(data / VIEWS_FILE, log, projections, helpers=helpers)) as runner,
+        closing(ProjectionRunner(data / VIEWS_FILE, log, projections, folding=folding)) as runner,
     ):
         with collector(frozen=True):
             cpu, started = processor_seconds(), time.perf_counter()

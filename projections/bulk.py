@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from projections.seam import Feed, Projection, streams_of
 from projections.store import Generation, Store
-from projections.whole import Helpers, LocalParts, Part, Parts, WholeProjection
+from projections.whole import LocalParts, Part, Parts, StartFolding, WholeProjection
 
 BULK_EVENTS_MIN: Final = 20_000
 """A log that is shorter is folded in its order."""
@@ -29,7 +29,7 @@ def begin_bulk(
     store: Store,
     feed: Feed,
     builds: Sequence[tuple[Projection, Generation]],
-    helpers: Helpers | None,
+    folding: StartFolding | None,
     least: int,
     unindexed_max: int,
 ) -> BulkBuild | None:
@@ -47,8 +47,8 @@ def begin_bulk(
         return None
     projections = [projection for projection, _ in wholes]
     parts: Parts | None = None
-    if helpers is not None:
-        parts = helpers([each.name for each in projections], streams.last_stream(), head)
+    if folding is not None:
+        parts = folding([each.name for each in projections], streams.last_stream(), head)
     parts = parts or LocalParts(streams, projections, head)
     return BulkBuild(store, wholes, parts, head, indexed=head > unindexed_max)
 

@@ -33,7 +33,7 @@ from projections.progress import Projector
 from projections.registry import PROJECTIONS
 from projections.seam import Batch, Feed, Projection, ProjectionStatus
 from projections.store import Store, open_store, statuses
-from projections.whole import Helpers
+from projections.whole import StartFolding
 
 BATCH_EVENTS: Final = 10_000
 """How many events one transaction of the live tables takes, at the most."""
@@ -74,7 +74,7 @@ class ProjectionRunner(Projector):
         build_events: int = BUILD_EVENTS,
         bulk_events: int = BULK_EVENTS_MIN,
         synchronous: str = "NORMAL",
-        helpers: Helpers | None = None,
+        folding: StartFolding | None = None,
     ) -> None:
         super().__init__(projection.name for projection in projections)
         self.woken = threading.Event()
@@ -85,7 +85,7 @@ class ProjectionRunner(Projector):
         self._build_events = build_events
         self._bulk_events = bulk_events
         self._synchronous = synchronous
-        self._helpers = helpers
+        self._start_folding = folding
         self._bulk: BulkBuild | None = None
         self._bulk_failed = False
         self._store: Store | None = None
@@ -275,7 +275,7 @@ class ProjectionRunner(Projector):
             live = any(each.active and each.generation.live for each in self._members)
             most = UNINDEXED_BESIDE_MAX if live else UNINDEXED_MAX
             self._bulk = begin_bulk(
-                store, self._feed, builds, self._helpers, self._bulk_events, most
+                store, self._feed, builds, self._start_folding, self._bulk_events, most
             )
 
     def _advance_bulk(self, store: Store) -> bool:

@@ -85,7 +85,7 @@ class Parts(Protocol):
         ...
 
 
-Helpers: TypeAlias = Callable[[Sequence[str], int, int], Parts | None]
+StartFolding: TypeAlias = Callable[[Sequence[str], int, int], Parts | None]
 """Has others fold the streams up to one by their events up to a position, for some projections;
 None when they cannot."""
 

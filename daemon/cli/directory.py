@@ -111,7 +111,7 @@ def rebuild_files(data: Path, name: str | None, on_progress: OnProgress) -> dict
             ProjectionRunner(
                 directory.views_path,
                 log,
-                helpers=partial(FoldingChildren.start, directory.log_path),
+                folding=partial(FoldingChildren.start, directory.log_path),
             )
         ) as runner,
     ):

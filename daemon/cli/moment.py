@@ -125,7 +125,7 @@ def _replay(
             position,
             checkpoints=checkpoints,
             leaving=leaving,
-            helpers=partial(FoldingChildren.start, Path(log.path)) if checkpoints else None,
+            folding=partial(FoldingChildren.start, Path(log.path)) if checkpoints else None,
             progress=on_progress,
         )
     part.replace(path)

@@ -88,7 +88,7 @@ def work(line: Line, wakes: socket.socket, courtesy: Courtesy) -> int:
         log,
         batch_events=settings.batch_events,
         synchronous=settings.synchronous,
-        helpers=partial(FoldingChildren.start, Path(settings.log)),
+        folding=partial(FoldingChildren.start, Path(settings.log)),
     )
     reporter = Reporter(line, runner)
     runner.on_progress(reporter.report)

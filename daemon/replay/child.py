@@ -91,7 +91,7 @@ def _moment(
         task.position,
         checkpoints=checkpoints,
         bases=bases,
-        helpers=partial(FoldingChildren.start, Path(log.path)),
+        folding=partial(FoldingChildren.start, Path(log.path)),
         progress=progress,
     )
     yield {"built": task.position}

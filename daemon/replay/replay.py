@@ -21,7 +21,7 @@ from domain.errors import ChronicledError, Conflict
 from projections import store as storage
 from projections.runner import ProjectionRunner
 from projections.seam import Feed, ProjectionStatus
-from projections.whole import Helpers
+from projections.whole import StartFolding
 
 BATCH_EVENTS: Final = 20_000
 """How many events one transaction takes: nobody reads meanwhile."""
@@ -63,13 +63,13 @@ def replay(
     checkpoints: Checkpoints | None = None,
     bases: Sequence[Base] = (),
     leaving: bool = False,
-    helpers: Helpers | None = None,
+    folding: StartFolding | None = None,
     progress: Progress | None = None,
 ) -> int:
     """Build the views as of a position, and return how many positions were replayed for it.
 
     With ``leaving`` it leaves checkpoints on the way, which a later replay can start from;
-    ``helpers`` fold for it where it starts from nothing.
+    ``folding`` starts processes that fold for it where it begins at nothing.
 
     Raises:
         ReplayFailed: a projection failed before the position.
@@ -82,7 +82,7 @@ def replay(
         new_file(path).close()
     upto = LogUpto(log)
     with closing(
-        ProjectionRunner(path, upto, batch_events=BATCH_EVENTS, synchronous="OFF", helpers=helpers)
+        ProjectionRunner(path, upto, batch_events=BATCH_EVENTS, synchronous="OFF", folding=folding)
     ) as runner:
         for goal in _legs(start, position, checkpoints, head, leaving):
             upto.end = goal

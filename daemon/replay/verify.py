@@ -31,7 +31,7 @@ from projections.registry import PROJECTIONS
 from projections.runner import ProjectionRunner
 from projections.seam import ProjectionStatus
 from projections.store import Generation
-from projections.whole import Helpers
+from projections.whole import StartFolding
 
 VIEWS: Final = "views"
 """The kind of the findings that are about the views; the others are about the log."""
@@ -160,7 +160,7 @@ class _ViewsProof:
             fits = self._fits_log(each)
             self._tell(each, None, None, fits)
 
-    def run(self, replay_path: Path, helpers: Helpers) -> None:
+    def run(self, replay_path: Path, folding: StartFolding) -> None:
         """Compare every row with a replay."""
         rows = self._copy.execute(f"PRAGMA integrity_check({_DAMAGE_MAX:d})")
         for line in "\n".join(str(row[0]) for row in rows).splitlines():
@@ -170,7 +170,7 @@ class _ViewsProof:
         standing = {each.name: each for each in live if self._fits_log(each)}
         with (
             closing(
-                ProjectionRunner(replay_path, self._upto, synchronous="OFF", helpers=helpers)
+                ProjectionRunner(replay_path, self._upto, synchronous="OFF", folding=folding)
             ) as runner,
             closing(apsw.Connection(str(replay_path))) as replay,
         ):

@@ -56,7 +56,7 @@ def started(path: Path) -> Iterator[list[FoldingChildren]]:
 def build(
     path: Path, views: Path, started: list[FoldingChildren] | None, upto: int | None = None
 ) -> ProjectionRunner:
-    """Return a runner with helpers, which it appends to a list, or one that goes by log order."""
+    """Return a runner with folding processes, which it appends to a list, or one that goes by log order."""
     file = LogFile(path)
 
     def start(names: list[str], last: int, end: int) -> FoldingChildren | None:
@@ -67,7 +67,7 @@ def build(
 
     feed = file if upto is None else LogUpto(file, upto)
     least = 2**60 if started is None else 1
-    return ProjectionRunner(views, feed, bulk_events=least, helpers=start)
+    return ProjectionRunner(views, feed, bulk_events=least, folding=start)
 
 
 @pytest.mark.parametrize("upto", [None, 10_000])
