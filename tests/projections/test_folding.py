@@ -56,7 +56,7 @@ def started(path: Path) -> Iterator[list[FoldingChildren]]:
 def build(
     path: Path, views: Path, started: list[FoldingChildren] | None, upto: int | None = None
 ) -> ProjectionRunner:
-    """Return a runner with folding processes, which it appends to a list, or one that goes by log order."""
+    """Return a runner with processes that fold, noted in a list, or one that goes by log order."""
     file = LogFile(path)
 
     def start(names: list[str], last: int, end: int) -> FoldingChildren | None:
