@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,9 +25,10 @@ from daemon.replay.checkpoints import Checkpoints
 from daemon.replay.folding import FoldingChildren
 from daemon.replay.limits import Bounds
 from daemon.replay.points import find_position
-from daemon.replay.replay import check_target, replay
+from daemon.replay.replay import Base, check_target, position_in, replay
 from daemon.replay.resting import RestingLog
 from domain.moments import Point
+from projections.store import file_at
 
 
 def go_back_to(
@@ -39,7 +42,7 @@ def go_back_to(
 ) -> None:
     """Build the views of a moment into a file, and serve them where an address is given."""
     address = None if listen is None else _address(listen)
-    with _log_at(data, until, skip_unknown=skip_unknown) as log, _place(into) as path:
+    with _log_at(data, until, skip_unknown=skip_unknown) as log, _place(into, data) as path:
         # With events left out nothing is what others would find in a checkpoint.
         checkpoints = None if skip_unknown else _checkpoints(data, log)
         # A daemon keeps checkpoints itself.
@@ -92,18 +95,47 @@ def _log_at(data: Path, until: str, *, skip_unknown: bool) -> Iterator[RestingLo
 
 
 @contextmanager
-def _place(into: Path | None) -> Iterator[Path]:
+def _place(into: Path | None, data: Path) -> Iterator[Path]:
     """Yield the file that the views go to: the one that is named, or one that goes in the end."""
-    if into is not None:
-        if into.name in (LOG_FILE, VIEWS_FILE) and (into.parent / LOG_FILE).exists():
-            raise CommandError(
-                "Not into a data directory", f"{into} belongs to a daemon", hint="Name another."
-            )
-        into.parent.mkdir(parents=True, exist_ok=True)
-        yield into
+    if into is None:
+        with TemporaryDirectory(prefix="chronicled-") as scratch:
+            yield Path(scratch) / VIEWS_FILE
         return
-    with TemporaryDirectory(prefix="chronicled-") as scratch:
-        yield Path(scratch) / VIEWS_FILE
+    into = into.resolve()
+    own = (LOG_FILE, VIEWS_FILE)
+    if (into.name in own and (into.parent / LOG_FILE).exists()) or any(
+        into.exists() and (data / name).exists() and into.samefile(data / name) for name in own
+    ):
+        raise CommandError(
+            "Not into a data directory", f"{into} belongs to a daemon", hint="Name another."
+        )
+    into.parent.mkdir(parents=True, exist_ok=True)
+    with _alone(into):
+        yield into
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Keep other commands from writing the same file; a lock that a killed one left is none."""
+    place = path.with_name(f"{path.name}.lock")
+    while True:
+        descriptor = os.open(place, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            raise CommandError(
+                "The file is being written", f"another replay writes {path}", hint="Name another."
+            ) from None
+        # Whoever had it may have removed it between the two lines above.
+        if file_at(place) == (os.fstat(descriptor).st_dev, os.fstat(descriptor).st_ino):
+            break
+        os.close(descriptor)
+    try:
+        yield
+    finally:
+        place.unlink(missing_ok=True)
+        os.close(descriptor)
 
 
 def _replay(
@@ -114,8 +146,7 @@ def _replay(
     part = path.with_name(f"{path.name}.part")
     for each in (path, part):
         check_target(each, log)
-    if path.exists():
-        path.replace(part)
+    earlier = position_in(path)
     settle_collector()
     started = time.monotonic()
     with progress_shown("replay") as on_progress:
@@ -124,10 +155,14 @@ def _replay(
             part,
             position,
             checkpoints=checkpoints,
+            bases=[] if earlier is None else [Base(earlier, path)],
             leaving=leaving,
             folding=partial(FoldingChildren.start, Path(log.path)) if checkpoints else None,
             progress=on_progress,
         )
+    for left in ("-wal", "-shm"):
+        # Of a file that was there and was read: they are not those of the new one.
+        path.with_name(path.name + left).unlink(missing_ok=True)
     part.replace(path)
     return {
         "position": position,

@@ -105,7 +105,7 @@ def _begin(
     Returns the position that the replay starts at.
     """
     own = position_in(path)
-    if own is not None and own > position:
+    if own is None or own > position:
         remove_database(path)
         own = None
     best = max((each for each in bases if each.position <= position), default=None)
@@ -147,15 +147,18 @@ def _check(statuses: Sequence[ProjectionStatus], goal: int) -> None:
 
 
 def position_in(path: Path) -> int | None:
-    """Return how far the views in a file are, None where there is no such file or none that is one.
+    """Return how far the views in a file are; None where there are none that can be gone on with.
 
-    What is not a views file at all is not looked at closely: opening it to write finds out.
+    What failed in it may have failed because of the file: it is not tried again.
     """
     if not path.exists():
         return None
     try:
         with closing(apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)) as db:
-            return min((each.position for each in storage.list_generations(db)), default=0)
+            found = storage.list_generations(db)
+            if any(each.error for each in found):
+                return None
+            return min((each.position for each in found), default=0)
     except apsw.Error:
         return None
 

@@ -93,6 +93,49 @@ def test_what_cannot_be_replayed_is_one_clear_error(
         assert client.get("/api/jobs/job-1").status_code == 200
 
 
+def test_a_file_is_written_by_one_replay_at_a_time(told: DaemonProcess, tmp_path: Path) -> None:
+    """While one command serves a file, another is refused; a lock that was left is none."""
+    target = tmp_path / "then.db"
+    arguments = ("--into", target, "--data", told.data)
+    with serving("--until", "7", *arguments):
+        refused = chronicled("replay", "--until", "9", *arguments, code=1)
+        assert "another replay writes" in refused.stderr
+        assert jobs_in(target) == jobs_at(7)
+    (tmp_path / "then.db.lock").touch()
+    chronicled("replay", "--until", "9", *arguments)
+    assert [each.name for each in tmp_path.glob("then*")] == ["then.db"]
+    assert jobs_in(target) == jobs_at(9)
+
+
+def test_the_daemons_files_are_not_written_by_other_names(
+    told: DaemonProcess, tmp_path: Path
+) -> None:
+    """A link to the live views, soft or hard, is refused like the file itself."""
+    soft, hard = tmp_path / "soft.db", tmp_path / "hard.db"
+    soft.symlink_to(told.data / "views.db")
+    hard.hardlink_to(told.data / "views.db")
+    for link in (soft, hard):
+        refused = chronicled(
+            "replay", "--until", COUNT, "--into", link, "--data", told.data, code=1
+        )
+        assert "belongs to a daemon" in refused.stderr
+    assert soft.is_symlink()
+
+
+def test_a_replay_that_failed_before_is_begun_again(told: DaemonProcess, tmp_path: Path) -> None:
+    """What a failed one left is not gone on with; an earlier whole file stays meanwhile."""
+    target, part = tmp_path / "then.db", tmp_path / "then.db.part"
+    arguments = ("--into", target, "--data", told.data)
+    chronicled("replay", "--until", "7", *arguments)
+    part.write_bytes(target.read_bytes())
+    with closing(sqlite3.connect(part)) as db, db:
+        db.execute("UPDATE projections SET error = 'spoilt', failed_position = 7")
+        db.execute("DELETE FROM jobs")
+    chronicled("replay", "--until", "9", *arguments)
+    assert jobs_in(target) == jobs_at(9)
+    assert not part.exists()
+
+
 def test_lists_are_asked_as_of(told: DaemonProcess) -> None:
     """--as-of is on every list and on the summary, by the daemon and on files at rest."""
     answers = []
