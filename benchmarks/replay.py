@@ -24,7 +24,8 @@ from benchmarks.service import Service, serving
 from benchmarks.suite import Bench, Figures
 from daemon.eventlog.proof import prove_log
 from daemon.lock import LOG_FILE
-from daemon.replay.checkpoints import FOLDER
+from daemon.replay.checkpoints import FOLDER, Checkpoints
+from daemon.replay.limits import Bounds
 
 MOMENTS = 6
 """How many moments are asked for, at random positions."""
@@ -71,7 +72,7 @@ def answers(data: Path, events: int, positions: list[int]) -> Figures:
     """Ask a daemon for lists and jobs of the past, once its checkpoints are made."""
     with serving(data) as service:
         service.wait_ready()
-        settled(data, events)
+        settled(service, events)
         cold, warm, single = [], [], []
         for position in positions:
             cold.append(timed(service, "/api/jobs", as_of=position, timeout=30))
@@ -122,19 +123,11 @@ def seconds_of(*command: str | Path) -> float:
     return time.perf_counter() - started
 
 
-def settled(data: Path, events: int) -> None:
+def settled(service: Service, events: int) -> None:
     """Wait until the daemon has made the checkpoints it wants."""
-    names: list[str] = []
-
-    def quiet() -> bool:
-        nonlocal names
-        seen = sorted(path.name for path in (data / FOLDER).rglob("*.zst"))
-        same, names = seen == names, seen
-        return same and bool(seen)
-
-    if events >= 100_000:
-        # Nothing says that the last one was made; some seconds without another one do.
-        wait_for(quiet, "the checkpoints", 15.0)
+    log = service.get("/api/metrics")["log"]
+    checkpoints = Checkpoints(service.data, log["log_id"], log["epoch"], Bounds())
+    wait_for(lambda: checkpoints.gap(events) is None, "the checkpoints", 0.5)
 
 
 def timed(service: Service, path: str, **parameters: object) -> float:

@@ -19,10 +19,9 @@ from daemon.replay.tasks import Task
 from domain.errors import ChronicledError
 from projections.progress import Projector
 
-COPY_RESTS: Final = 20
-"""How many times as long as a copy took the keeper rests after it."""
-FILL_RESTS: Final = 2
-"""The same after a replay: it takes idle time only, and reads the log alone."""
+RESTS: Final = {"copy": 20, "fill": 2}
+"""How many times as long as it took the keeper rests after a copy, before it makes another one; and
+after a replay, which takes idle time only, and reads the log alone."""
 REST_SECONDS: Final = 1.0
 """The least that it rests."""
 RETRY_SECONDS: Final = 60.0
@@ -51,7 +50,7 @@ class CheckpointKeeper:
         self._perform = perform
         self._monotonic = monotonic
         self._due = 0
-        self._rests_until = 0.0
+        self._rests_until = dict.fromkeys(RESTS, 0.0)
         checkpoints.clean()
         self.close: Callable[[], None] = projector.on_progress(self._look)
 
@@ -69,27 +68,33 @@ class CheckpointKeeper:
 
     def step(self, now: int) -> float | None:  # noqa: ARG002
         """Make one checkpoint where one is due; return how long to rest."""
-        rest = self._rests_until - self._monotonic()
-        if rest > 0:
-            return rest
         position = self._position()
         if not position or not self._checkpoints.bounds.count:
             return None
         newest = max((each.position for each in self._checkpoints.list()), default=0)
         self._due = newest + self._checkpoints.spacing(position)
+        tasks = []
         if position >= self._due:
-            return self._do(self._task("copy"), COPY_RESTS)
+            tasks.append(self._task("copy"))
         gap = self._checkpoints.gap(position) if self._projector.caught_up else None
-        if gap is None:
-            return None
-        low, high = gap
-        parts = -(-(high - low) // self._checkpoints.spacing(position))
-        return self._do(self._task("fill", low + (high - low) // parts), FILL_RESTS)
+        if gap is not None:
+            low, high = gap
+            parts = -(-(high - low) // self._checkpoints.spacing(position))
+            tasks.append(self._task("fill", low + (high - low) // parts))
+        for task in tasks:
+            if self._rest(task.kind) <= 0:
+                self._do(task)
+                break
+        return min((self._rest(task.kind) for task in tasks), default=None)
+
+    def _rest(self, kind: str) -> float:
+        """Return how long no such task is done."""
+        return max(self._rests_until[kind] - self._monotonic(), 0.0)
 
     def _task(self, kind: str, position: int = 0) -> Task:
         return Task(kind, str(self._data), position, checkpoints=self._checkpoints.bounds)
 
-    def _do(self, task: Task, rests: int) -> float:
+    def _do(self, task: Task) -> None:
         started = self._monotonic()
         try:
             self._perform(task, lambda _done, _goal: None)
@@ -97,6 +102,5 @@ class CheckpointKeeper:
             _logger.warning("no checkpoint was made", extra={"error": error.detail})
             rest = RETRY_SECONDS
         else:
-            rest = max((self._monotonic() - started) * rests, REST_SECONDS)
-        self._rests_until = self._monotonic() + rest
-        return rest
+            rest = max((self._monotonic() - started) * RESTS[task.kind], REST_SECONDS)
+        self._rests_until[task.kind] = self._monotonic() + rest

@@ -17,7 +17,7 @@ from waiting import wait_until
 
 from daemon.eventlog.log import EventLog
 from daemon.replay.checkpoints import Checkpoints, whole_at
-from daemon.replay.keeper import FILL_RESTS, RETRY_SECONDS, CheckpointKeeper
+from daemon.replay.keeper import RETRY_SECONDS, CheckpointKeeper
 from daemon.replay.limits import Bounds, MomentBounds
 from daemon.replay.moments import Moments
 from daemon.replay.process import ReplayProcesses
@@ -134,9 +134,8 @@ def test_the_keeper_copies_the_views_and_fills_what_is_missing(
     keeper = CheckpointKeeper(tmp_path, checkpoints, runner, processes.perform, pause)
     steps: list[list[int]] = []
     while (rest := keeper.step(0)) is not None:
-        assert keeper.step(0) == rest
-        pause.now += rest
         steps.append([each.position for each in checkpoints.list()])
+        pause.now += rest
     assert steps[0] == [100]
     assert steps[1] == [20, 100]
     assert steps[-1] == [20, 40, 60, 80, 100]
@@ -157,17 +156,22 @@ def test_the_keeper_rests_after_a_fault(
     tmp_path: Path, log: EventLog, runner: ProjectionRunner
 ) -> None:
     """A full disk is not asked again and again; the log and the views go on meanwhile."""
+    asked: list[str] = []
 
-    def refuse(_task: Task, _progress: Any) -> Any:
+    def refuse(task: Task, _progress: Any) -> Any:
+        asked.append(task.kind)
         raise DiskFull("no room")
 
     pause = Pause()
     checkpoints = checkpoints_of(tmp_path, log)
     keeper = CheckpointKeeper(tmp_path, checkpoints, runner, refuse, pause)
+    # The copy is refused, then the replay.
+    assert keeper.step(0) == 0
     assert keeper.step(0) == RETRY_SECONDS
+    assert asked == ["copy", "fill"]
     pause.now += RETRY_SECONDS / 2
     assert keeper.step(0) == RETRY_SECONDS / 2
-    assert FILL_RESTS > 0
+    assert asked == ["copy", "fill"]
     keeper.close()
 
 
