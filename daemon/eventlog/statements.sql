@@ -66,7 +66,10 @@ SELECT min(position) FROM events;
 SELECT recordedtime FROM events WHERE position <= ? ORDER BY position DESC LIMIT 1;
 
 -- name: last_used_position
-SELECT seq FROM sqlite_sequence WHERE name = 'events';
+SELECT max(seq) FROM sqlite_sequence WHERE name = 'events';
+
+-- name: repeated_counters
+SELECT name, count(*) FROM sqlite_sequence GROUP BY name HAVING count(*) > 1;
 
 -- name: probe
 INSERT INTO log_meta (key, value) VALUES ('probe', ?)

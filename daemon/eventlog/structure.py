@@ -73,7 +73,8 @@ class StructureProof:
         for kind, part in parts:
             try:
                 part()
-            except UNREADABLE as error:
+            except (*UNREADABLE, TypeError, ValueError) as error:
+                # Damaged columns hold values of any kind.
                 raise_unless_damage(error)
                 self.findings.add(kind, f"it cannot be verified: {told(error)}")
         return self.findings.list()
@@ -129,6 +130,8 @@ class StructureProof:
             self.findings.add("meta", f"the time of creation is {created!r}")
 
     def _counters(self) -> None:
+        for name, count in self._db.execute(SQL["repeated_counters"]):
+            self.findings.add("sequence", f"there are {count} counters of {name!r}")
         row: Any = self._db.execute(SQL["counters"]).fetchone()
         for name, used, newest in (("positions", *row[:2]), ("dead letters", *row[2:])):
             if newest is not None and (not isinstance(used, int) or used < newest):

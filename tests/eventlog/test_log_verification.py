@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from hashlib import sha256
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from log_driving import event, events, one, sql
 
 from daemon.eventlog import chain, findings, structure, verify
+from daemon.eventlog.proof import prove_log
 from daemon.eventlog.requests import Finding, Work
 from daemon.eventlog.transaction import Stored
 from domain.errors import LogDamaged
@@ -234,3 +236,22 @@ def test_the_schema_is_strict(closed: Path) -> None:
     """SQLite itself refuses a value of another type in a column."""
     with pytest.raises(apsw.ConstraintError):
         sql(closed, "UPDATE events SET time = 'yesterday' WHERE position = 1")
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "INSERT INTO sqlite_sequence (name, seq) VALUES ('events', 1)",
+        "PRAGMA writable_schema=1; UPDATE sqlite_schema SET sql = replace(sql, 'STRICT', '') "
+        "WHERE name = 'streams'; PRAGMA writable_schema=RESET; "
+        "UPDATE streams SET floor = x'07' WHERE stream_id = 1",
+    ],
+    ids=["two counters", "a floor that is no number"],
+)
+def test_values_of_any_kind_are_findings(closed: Path, statement: str) -> None:
+    """What damage makes of a counter or a number is told of, and never a traceback."""
+    with closing(apsw.Connection(str(closed))) as db:
+        db.execute(statement)
+    found = prove_log(closed).findings
+    assert found
+    assert all(finding.detail for finding in found)
