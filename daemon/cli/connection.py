@@ -91,7 +91,21 @@ class Connection:
             response = self._client.request(method, path, **options)
         if response.is_error:
             raise CommandError.of_answer(response)
-        return orjson.loads(response.content)
+        try:
+            answer = orjson.loads(response.content) if response.is_success else None
+        except orjson.JSONDecodeError:
+            answer = None
+        if not isinstance(answer, dict):
+            raise self.foreign(f"{response.status_code} without a document of ours")
+        return answer
+
+    def foreign(self, answered: str) -> CommandError:
+        """Return the failure that an answer means which no daemon of ours gives."""
+        return CommandError(
+            "That is not chronicled",
+            f"{self.place} answered {answered}",
+            hint="Check the address; redirects are not followed.",
+        )
 
     def events(
         self, path: str, params: Params | None = None, *, last_id: str = ""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, cast
 from urllib.parse import quote
 
 from daemon.cli.connection import Connection, Target, UnreachableError
@@ -143,11 +143,17 @@ class Link:
         answer = self._reach().get("/api/events", {"limit": 1, "order": "desc"})
         self._head = answer["as_of"]
 
-    def send(self, path: str, body: bytes) -> Any:
-        """Send lines until they are answered; return the answer."""
-        return self._until_answered(
-            lambda: self._reach().post_lines(path, body, {}), "it may have them or not"
-        )
+    def send(self, path: str, body: bytes) -> Receipts:
+        """Send lines until each is acknowledged; return the receipts, one a line."""
+
+        def attempt() -> Receipts:
+            daemon = self._reach()
+            receipts: Receipts = daemon.post_lines(path, body, {}).get("events")
+            if not isinstance(receipts, list) or len(receipts) != body.count(b"\n"):
+                raise daemon.foreign("without a receipt for each event")
+            return receipts
+
+        return cast("Receipts", self._until_answered(attempt, "it may have them or not"))
 
     def post(self, path: str, chunk: Chunk, params: Mapping[str, str]) -> Answer:
         """Send a chunk until it is answered."""

@@ -107,8 +107,7 @@ def _sender(
         path = HISTORY_PATH if preserve else EVENTS_PATH
 
         def send(lines: bytes) -> int:
-            answer = link.send(path, lines)
-            return sum(1 for receipt in answer["events"] if receipt["duplicate"])
+            return sum(1 for receipt in link.send(path, lines) if receipt["duplicate"])
 
         yield send
 

@@ -6,8 +6,10 @@ import json
 import os
 import signal
 import socket
+import threading
 from collections.abc import Callable
 from contextlib import closing
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -322,6 +324,54 @@ def test_emission_is_refused_clearly(daemon: DaemonProcess, tmp_path: Path) -> N
         ("--to-stdout", "--from", "2026-13-01"),
     ):
         chronicled(*emit, *options, code=2)
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (307, b""),
+        (200, b"<html>hello</html>"),
+        (200, b"[]"),
+        (201, b"{}"),
+        (201, b'{"events":[]}'),
+        (201, b'{"events":{}}'),
+    ],
+)
+def test_what_is_not_acknowledged_is_not_claimed(tmp_path: Path, status: int, body: bytes) -> None:
+    """A server that is something else is told from one that has recorded the events."""
+    fill(tmp_path / "source", 3)
+
+    class Foreign(BaseHTTPRequestHandler):
+        """Answers every request alike."""
+
+        def do_POST(self) -> None:
+            """Read it, and answer."""
+            self.rfile.read(int(self.headers["content-length"]))
+            self.send_response(status)
+            self.send_header("content-length", str(len(body)))
+            self.send_header("location", "/elsewhere")
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    with HTTPServer(("127.0.0.1", 0), Foreign) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            url = f"http://127.0.0.1:{server.server_port}"
+            failed = chronicled(
+                *("replay", "emit", "--speed", "max", "--to-url", url),
+                *("--data", tmp_path / "source"),
+                code=1,
+            )
+        finally:
+            server.shutdown()
+            thread.join()
+    assert "That is not chronicled" in failed.stderr
+    assert "Go on with --from 1" in failed.stderr
+    assert "emitted" not in failed.stdout
 
 
 def test_an_import_whose_reader_ends_is_an_error(tmp_path: Path) -> None:
