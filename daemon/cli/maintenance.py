@@ -65,6 +65,9 @@ def _print_report(result: dict[str, Any]) -> None:
         print_line(f"the newest {result['events']} events {upto} are as they were recorded")
     else:
         print_line(f"{result['events']} events {upto}: everything is as it was recorded")
+        compared = min((each["position"] for each in result["projections"]), default=0)
+        if compared < result["position"]:
+            print_line(f"the views were compared up to position {compared} only")
 
 
 @with_session

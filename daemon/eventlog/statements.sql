@@ -193,6 +193,9 @@ SELECT (SELECT seq FROM sqlite_sequence WHERE name = 'events'), (SELECT max(posi
        (SELECT seq FROM sqlite_sequence WHERE name = 'dead_letters'),
        (SELECT max(dead_letter_id) FROM dead_letters);
 
+-- name: newest_position
+SELECT max(position) FROM events;
+
 -- name: event_counts
 SELECT count(*), min(position), max(position) FROM events;
 

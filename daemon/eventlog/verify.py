@@ -17,6 +17,7 @@ from daemon.eventlog import chain
 from daemon.eventlog.findings import UNREADABLE, Findings, raise_unless_damage, told
 from daemon.eventlog.requests import Finding
 from daemon.eventlog.statements import SQL
+from domain.payloads.base import INTEGER_MAX
 from domain.prepared import KEY_BYTES, event_key
 
 TAIL_EVENTS: Final = 1000
@@ -81,7 +82,10 @@ class RowProof:
         self._sources = _Names(self._source)
         self._sources[None] = "0:"  # type: ignore[index]
         self._rival: bytes | None = None
-        self.used = self._last_used()
+        self.used = self._number(SQL["last_used_position"]) or 0
+        # Beside a writer the proof ends where the log ended when it began.
+        newest = self._number(SQL["newest_position"])
+        self._end = INTEGER_MAX if newest is None else max(newest, self.used)
         self.position = self.events = 0
         self._digest: bytes | None = chain.genesis(log_id)
         self._recorded = 0
@@ -89,9 +93,9 @@ class RowProof:
             self._anchor(after)
 
     def run(self, progress: Progress | None = None) -> None:
-        """Verify the rows after the present position, to the end."""
+        """Verify the rows after the present position, to where the log ended at the beginning."""
         after, unreadable = self.position, 0
-        while True:
+        while self.position < self._end:
             before = self.position
             try:
                 rows = self._db.execute(SQL["rows_after"], (after, _PAGE))
@@ -236,13 +240,14 @@ class RowProof:
         if row is not None:
             self.position, self._digest, self._recorded = row
 
-    def _last_used(self) -> int:
+    def _number(self, sql: str) -> int | None:
+        """Return the number that a statement gives; None for none, or where it is damaged."""
         try:
-            used = self._db.execute(SQL["last_used_position"]).get
+            found = self._db.execute(sql).get
         except UNREADABLE as error:
             raise_unless_damage(error)
-            used = None
-        return used if isinstance(used, int) else 0
+            return None
+        return found if isinstance(found, int) else None
 
     # -- a row that does not fit -----------------------------------------------------------------
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 import apsw
 import pytest
 from commands import chronicled, document, event, lines
 from daemon_process import DaemonProcess
+
+from daemon.eventlog.log_file import LogFile
+from daemon.replay.replay import replay
 
 COUNT = 30
 
@@ -38,6 +42,17 @@ def test_the_report_has_every_part(stopped: Path) -> None:
     quick = document("verify", "--quick", "--data", stopped)
     assert {each["digest"] for each in quick["projections"]} == {None}
     assert report == document("verify", "--data", stopped)
+
+
+def test_views_that_are_behind_are_said_to_be(stopped: Path) -> None:
+    """Views of an earlier position are compared there, and the verdict says so."""
+    views = stopped / "views.db"
+    views.unlink()
+    with closing(LogFile(stopped / "log.db")) as log:
+        replay(log, views, COUNT - 9)
+    said = chronicled("verify", "--data", stopped).stdout
+    assert f"{COUNT} events up to position {COUNT}: everything is as it was recorded" in said
+    assert f"the views were compared up to position {COUNT - 9} only" in said
 
 
 def test_a_damaged_log_is_told_and_left_as_it_is(stopped: Path) -> None:

@@ -255,3 +255,23 @@ def test_values_of_any_kind_are_findings(closed: Path, statement: str) -> None:
     found = prove_log(closed).findings
     assert found
     assert all(finding.detail for finding in found)
+
+
+def test_the_proof_ends_where_the_log_ended_when_it_began(
+    opened, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A writer that is faster than the proof does not take it along for ever."""
+    monkeypatch.setattr(verify, "_PAGE", 5)
+    log = opened()
+    one(log, [event(n, "j") for n in range(20)])
+    more = iter(range(100, 10_000))
+    proofs: list[int] = []
+
+    def write(position: int, _total: int) -> None:
+        proofs.append(position)
+        assert len(proofs) < 100
+        one(log, [event(next(more), "j") for _ in range(10)])
+
+    assert log.verify(progress=write) == []
+    assert proofs[-1] == 20
+    assert log.head() == 60
