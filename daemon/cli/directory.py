@@ -99,7 +99,13 @@ def verify_files(data: Path, quick: bool, on_progress: OnProgress) -> dict[str, 
     require_log(data)
     with DataDirectory.acquire(data) as directory:
         settle_collector()
-        report = verify(directory.log_path, directory.views_path, quick=quick, progress=on_progress)
+        report = verify(
+            directory.log_path,
+            directory.views_path,
+            quick=quick,
+            at_rest=True,
+            progress=on_progress,
+        )
     return report.document()
 
 

@@ -15,6 +15,7 @@ from daemon.eventlog.requests import Finding
 from daemon.eventlog.statements import SQL
 from daemon.eventlog.structure import StructureProof
 from daemon.eventlog.verify import TAIL_EVENTS, Progress, RowProof
+from daemon.eventlog.wal import lost_commits
 from domain.errors import NewerSchema
 
 
@@ -28,8 +29,12 @@ class LogProof:
     findings: list[Finding] = field(default_factory=list)
 
 
-def prove_log(path: Path, *, quick: bool = False, progress: Progress | None = None) -> LogProof:
+def prove_log(
+    path: Path, *, quick: bool = False, at_rest: bool = False, progress: Progress | None = None
+) -> LogProof:
     """Verify a log's file; with ``quick`` its newest events and its counters only.
+
+    ``at_rest``: nobody writes it, so what is left of its write-ahead log can be verified too.
 
     Raises:
         NewerSchema: a newer release wrote it.
@@ -40,6 +45,8 @@ def prove_log(path: Path, *, quick: bool = False, progress: Progress | None = No
     try:
         with closing(apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)) as db:
             db.set_busy_timeout(BUSY_TIMEOUT_MS)
+            if at_rest and (damage := lost_commits(path, db)):
+                proof.findings.append(Finding("wal", damage))
             _prove(proof, db, quick, progress)
     except UNREADABLE as error:
         raise_unless_damage(error)

@@ -74,12 +74,20 @@ class Report:
 
 
 def verify(
-    log_path: Path, views_path: Path, *, quick: bool = False, progress: Progress | None = None
+    log_path: Path,
+    views_path: Path,
+    *,
+    quick: bool = False,
+    at_rest: bool = False,
+    progress: Progress | None = None,
 ) -> Report:
-    """Verify the files of a log and its views; a log that is damaged is not replayed."""
+    """Verify the files of a log and its views; a log that is damaged is not replayed.
+
+    ``at_rest``: nobody writes them.
+    """
     halves = _Halves(progress)
     try:
-        proof = prove_log(log_path, quick=quick, progress=halves.first)
+        proof = prove_log(log_path, quick=quick, at_rest=at_rest, progress=halves.first)
     except apsw.Error as error:
         raise storage.translate(error) from error
     report = Report(proof.position, proof.events, quick, [], proof.dead_letters, proof.findings)
@@ -168,6 +176,7 @@ class _ViewsProof:
                 self._find(line)
         live = self._stands()
         standing = {each.name: each for each in live if self._fits_log(each)}
+        self._find_strays(live, list(standing.values()))
         with (
             closing(
                 ProjectionRunner(replay_path, self._upto, synchronous="OFF", folding=folding)
@@ -192,6 +201,18 @@ class _ViewsProof:
                     )
         # Beside a daemon at work the views are newer than the head at the beginning.
         self._report.position = max(self._report.position, self._upto.end)
+
+    def _find_strays(self, live: list[Generation], standing: list[Generation]) -> None:
+        """Find numbers of streams that begin after everything the views know."""
+        builds = any(not each.live for each in storage.list_generations(self._copy))
+        if not standing or len(standing) < len(live) or builds:
+            # A build may be further on than what it will take the place of.
+            return
+        newest = max(each.position for each in standing)
+        sql = "SELECT count(*), min(entity) FROM entities WHERE entity > ?"
+        count, first = self._copy.execute(sql, (newest,)).fetchone() or (0, None)
+        if count:
+            self._find(f"entities: {count} rows are beyond position {newest}, first: {first}")
 
     def _stands(self) -> list[Generation]:
         """Return the live tables that can be compared; the others are findings."""

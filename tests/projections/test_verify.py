@@ -184,6 +184,15 @@ def test_projections_at_different_positions_are_compared_at_theirs(
     assert "job 325" in str(details(verify(Path(log.path), path)))
 
 
+def test_streams_that_nobody_began_are_a_finding(path: Path, log: EventLog) -> None:
+    """A number beyond what the views know belongs to no event."""
+    change(path, "INSERT INTO entities (entity, stream, hash) VALUES (100000, 'job/ghost', 1)")
+    found = verify(Path(log.path), path).findings
+    assert [each.detail for each in found] == [
+        "entities: 1 rows are beyond position 300, first: 100000"
+    ]
+
+
 def test_a_failed_projection_is_a_finding(path: Path, log: EventLog) -> None:
     """Standing still on an error is said, with the error and the position."""
     change(path, "UPDATE projections SET error = 'KeyError: x', failed_position = 301")
