@@ -16,12 +16,12 @@ from daemon.api.answers import Encoded, encode, encode_page, respond
 from daemon.api.context import Context, InContext
 from daemon.api.log_reads import deadline_of, position_of, read_through
 from daemon.api.parameters import AsOf, Cursor, Limit, Name, Parameters, Position, words
-from daemon.api.problems import ParameterFault
+from daemon.api.problems import refused_parameter
 from daemon.replay.changed_jobs import ChangedJobFilter, Range, list_changed_jobs
 from domain.changes import CATEGORIES, Category, Change, Step, compare, steps
 from domain.clock import effective_time
 from domain.cloudevents import to_structured
-from domain.errors import Invalid, InvalidCursor, NotFound
+from domain.errors import InvalidCursor, NotFound
 from domain.events import RecordedEvent
 from domain.job import JobStatus
 from domain.moments import Point
@@ -81,31 +81,26 @@ async def get_diff(
     looks at a bounded stretch of the log, so it may be short, or empty, and still have a `next`.
     """
     if asked.jobs == (asked.stream is not None):
-        raise _refused("stream", "give either a stream, or jobs=true")
+        raise refused_parameter("stream", "give either a stream, or jobs=true")
     if asked.stream is None:
         return respond(request, await context.readers.run(_jobs, context, asked))
     for name in _OF_JOBS:
         if name in asked.model_fields_set:
-            raise _refused(name, f"{name} belongs to jobs=true, not to a stream")
+            raise refused_parameter(name, f"{name} belongs to jobs=true, not to a stream")
     category = _category(asked.stream)
     encoded = await context.readers.run(_compare, context, asked, asked.stream, category)
     return respond(request, encoded)
-
-
-def _refused(parameter: str, detail: str) -> Invalid:
-    fault = ParameterFault(detail, code="invalid", parameter=parameter)
-    return Invalid(detail, errors=[fault], hint="See /docs for the parameters.")
 
 
 def _category(stream: str) -> Category:
     """Return the category of a stream whose entity has a state."""
     name, _, subject = stream.partition("/")
     if not subject:
-        raise _refused("stream", f"{shorten(stream)} is no stream; write category/subject")
+        raise refused_parameter("stream", f"{shorten(stream)} is no stream; write category/subject")
     category = CATEGORIES.get(name)
     if category is None:
         detail = f"no states are kept of {shorten(name)}; {did_you_mean(name, CATEGORIES)}"
-        raise _refused("stream", detail)
+        raise refused_parameter("stream", detail)
     return category
 
 
@@ -115,7 +110,7 @@ def _range(context: Context, asked: DiffParameters) -> Range:
 
     since, upto = position(asked.from_, 0), position(asked.to, context.log.head())
     if since > upto:
-        raise _refused("from", f"from (position {since}) lies after to (position {upto})")
+        raise refused_parameter("from", f"from (position {since}) lies after to (position {upto})")
     return Range(since, upto)
 
 

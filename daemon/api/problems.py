@@ -162,6 +162,12 @@ async def answer_request_validation(_request: Request, error: Exception) -> Resp
     return problem_response(invalid_parameters(faults))
 
 
+def refused_parameter(parameter: str, detail: str) -> Invalid:
+    """Return the error about one parameter that does not go with the others, or names nothing."""
+    fault = ParameterFault(detail, code="invalid", parameter=parameter)
+    return Invalid(detail, errors=[fault], hint="See /docs for the parameters.")
+
+
 def invalid_parameters(faults: Iterable[Mapping[str, Any]]) -> Invalid:
     """Return pydantic's complaints about parameters as one of our own errors."""
     found = tuple(_parameter_fault(fault) for fault in faults)

@@ -15,12 +15,12 @@ from daemon.api.answers import Encoded, encode, respond
 from daemon.api.context import Context, InContext
 from daemon.api.log_reads import deadline_of, position_of, read_through
 from daemon.api.parameters import Listing, Name
-from daemon.api.problems import ParameterFault
+from daemon.api.problems import refused_parameter
 from daemon.api.waiting import wait_for_views
 from daemon.replay.timeline import Key, Member, Timeline, search
 from domain.catalog import event_types
 from domain.cloudevents import to_json
-from domain.errors import Invalid, InvalidCursor, NotFound
+from domain.errors import InvalidCursor, NotFound
 from domain.suggest import did_you_mean, shorten
 from projections.cursor import decode_cursor, encode_cursor, fingerprint
 from projections.paging import PAGE_BYTES
@@ -61,7 +61,7 @@ async def get_timeline(
 def _start(asked: TimelineParameters) -> str | None:
     """Return the stream that is asked for, None for a run."""
     if [asked.job, asked.stream, asked.correlation].count(None) != 2:
-        raise _refused("job", "give one of job, stream and correlation")
+        raise refused_parameter("job", "give one of job, stream and correlation")
     if asked.job is not None:
         return f"job/{asked.job}"
     if asked.stream is None:
@@ -70,13 +70,8 @@ def _start(asked: TimelineParameters) -> str | None:
     known = {entry.category for entry in event_types()}
     if not subject or category not in known:
         detail = f"{shorten(asked.stream)} is no stream; write category/subject"
-        raise _refused("stream", f"{detail}: {did_you_mean(category, known)}")
+        raise refused_parameter("stream", f"{detail}: {did_you_mean(category, known)}")
     return asked.stream
-
-
-def _refused(parameter: str, detail: str) -> Invalid:
-    fault = ParameterFault(detail, code="invalid", parameter=parameter)
-    return Invalid(detail, errors=[fault], hint="See /docs for the parameters.")
 
 
 def _tell(context: Context, asked: TimelineParameters, start: str | None) -> Encoded:

@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Final, Self, cast
 
 import httpx
@@ -25,7 +24,7 @@ from daemon.cli.failures import CommandError
 from daemon.cli.log_files import require_log
 from daemon.cli.progress import OnProgress
 from daemon.eventlog.log import EventLog
-from daemon.lifecycle import ServiceThread, settle_collector, system_clock
+from daemon.lifecycle import settle_collector
 from daemon.lock import VIEWS_FILE, DataDirectory
 from daemon.replay.checkpoints import Checkpoints
 from daemon.replay.folding import FoldingChildren
@@ -49,14 +48,8 @@ class DirectoryReader:
         self._stack.callback(log.close)
         views = Views(data / VIEWS_FILE, log=(log.log_id, log.epoch))
         self._stack.callback(views.close)
-        # What is asked of the past is replayed outside of the directory.
-        scratch = Path(self._stack.enter_context(TemporaryDirectory(prefix="chronicled-")))
         checkpoints = Checkpoints(data, log.log_id, log.epoch, Bounds())
-        moments = moments_at_rest(log, views.path, checkpoints, scratch)
-        self._stack.callback(moments.close)
-        replaying = ServiceThread(moments, system_clock)
-        replaying.start()
-        self._stack.callback(replaying.stop)
+        moments = self._stack.enter_context(moments_at_rest(log, views.path, checkpoints))
         context = Context(
             log=cast("EventLog", log), views=views, runner=RestingProjector(views), moments=moments
         )

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from daemon.lifecycle import ServiceThread, system_clock
@@ -101,8 +103,16 @@ def build_here(log: Feed, checkpoints: Checkpoints | None) -> Build:
     return build
 
 
-def moments_at_rest(
-    log: Feed, views: Path, checkpoints: Checkpoints | None, scratch: Path
-) -> Moments:
-    """Return the moments of a log that nobody writes, in a folder of their own."""
-    return Moments(scratch, views, build_here(log, checkpoints), Views, MomentBounds())
+@contextmanager
+def moments_at_rest(log: Feed, views: Path, checkpoints: Checkpoints | None) -> Iterator[Moments]:
+    """Lend the moments of a log that nobody writes; they are built outside of its directory."""
+    with TemporaryDirectory(prefix="chronicled-") as scratch:
+        build = build_here(log, checkpoints)
+        moments = Moments(Path(scratch), views, build, Views, MomentBounds())
+        thread = ServiceThread(moments, system_clock)
+        thread.start()
+        try:
+            yield moments
+        finally:
+            thread.stop()
+            moments.close()

@@ -22,6 +22,7 @@ from daemon.eventlog.transaction import Known, Transaction
 from daemon.lock import DataDirectory
 from daemon.release import PROGRAM_VERSION, release_order
 from daemon.replay.bounds import Header, Trailer
+from daemon.replay.checkpoints import remove_database
 from daemon.replay.lines import Batch, Damage
 from daemon.replay.whole_file import sync_directory
 from domain.errors import (
@@ -70,16 +71,16 @@ def import_history(
     """
     with DataDirectory.acquire(data) as directory:
         building = directory.path / BUILDING
-        _remove(building)
+        remove_database(building)
         try:
             _require_empty(directory.log_path)
             trailer = _build(building, batches, progress)
-            _remove(directory.log_path)
+            remove_database(directory.log_path)
             building.rename(directory.log_path)
         except apsw.Error as error:
             raise translate(error) from error
         finally:
-            _remove(building)
+            remove_database(building)
         sync_directory(directory.path)
     return trailer
 
@@ -94,11 +95,6 @@ def _require_empty(path: Path) -> None:
                 f"{path} is not empty",
                 hint="Import into a directory without a log, or use --append.",
             )
-
-
-def _remove(path: Path) -> None:
-    for suffix in ("", "-wal", "-shm", "-journal"):
-        path.with_name(path.name + suffix).unlink(missing_ok=True)
 
 
 def _build(path: Path, batches: Iterator[Header | Batch], progress: Progress | None) -> Trailer:

@@ -15,7 +15,6 @@ import uvloop
 from daemon.api.app import create_app
 from daemon.api.context import Context
 from daemon.config import Address
-from daemon.lifecycle import ServiceThread, system_clock
 from daemon.listeners import Listeners, bind
 from daemon.replay.checkpoints import Checkpoints
 from daemon.replay.history import moments_at_rest
@@ -41,14 +40,10 @@ def serve_moment(
 
     """
     with ExitStack() as stack:
-        scratch = Path(stack.enter_context(TemporaryDirectory(prefix="chronicled-")))
+        sockets = Path(stack.enter_context(TemporaryDirectory(prefix="chronicled-")))
         views = Views(views_path)
         stack.callback(views.close)
-        moments = moments_at_rest(log, views_path, checkpoints, scratch)
-        stack.callback(moments.close)
-        replaying = ServiceThread(moments, system_clock)
-        replaying.start()
-        stack.callback(replaying.stop)
+        moments = stack.enter_context(moments_at_rest(log, views_path, checkpoints))
         context = Context(
             log=cast("EventLog", log),
             views=views,
@@ -58,7 +53,7 @@ def serve_moment(
             readonly=True,
         )
         stack.callback(context.close)
-        listeners = bind(address, scratch / "http")
+        listeners = bind(address, sockets / "http")
         stack.callback(listeners.close)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_serve(context, listeners, ready))

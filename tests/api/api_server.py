@@ -64,7 +64,8 @@ class ApiServer:
         self.log = EventLog.open(directory / "log.db", clock=clock, bounds=bounds)
         self.runner = ProjectionRunner(directory / "views.db", self.log)
         self.views = Views(directory / "views.db", timeout_seconds=5.0)
-        self.moments = moments_at_rest(self.log, self.views.path, None, directory)
+        self._at_rest = moments_at_rest(self.log, self.views.path, None)
+        self.moments = self._at_rest.__enter__()
         if replaying:
             options["moments"] = self.moments
         self.context = Context(
@@ -72,7 +73,6 @@ class ApiServer:
         )
         self.log.on_commit(lambda _: self.runner.wake())
         self._projector = ServiceThread(self.runner, clock)
-        self._replaying = ServiceThread(self.moments, clock)
         self._projecting = projecting
         self._writing = writing
         self._directory = Path(tempfile.mkdtemp(prefix="chronicled-"))
@@ -90,7 +90,6 @@ class ApiServer:
             self.log.start()
         if self._projecting:
             self._projector.start()
-        self._replaying.start()
         self._thread.start()
         self._listening.wait()
         if self._failure is not None:
@@ -103,8 +102,7 @@ class ApiServer:
         self.end_server()
         self.context.close()
         self._projector.stop()
-        self._replaying.stop()
-        self.moments.close()
+        self._at_rest.__exit__(None, None, None)
         self.views.close()
         self.runner.close()
         self.log.close()
