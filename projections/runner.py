@@ -75,6 +75,7 @@ class ProjectionRunner(Projector):
         bulk_events: int = BULK_EVENTS_MIN,
         synchronous: str = "NORMAL",
         folding: StartFolding | None = None,
+        folding_beside: bool = True,
     ) -> None:
         super().__init__(projection.name for projection in projections)
         self.woken = threading.Event()
@@ -86,6 +87,7 @@ class ProjectionRunner(Projector):
         self._bulk_events = bulk_events
         self._synchronous = synchronous
         self._start_folding = folding
+        self._folding_beside = folding_beside
         self._bulk: BulkBuild | None = None
         self._bulk_failed = False
         self._store: Store | None = None
@@ -274,9 +276,8 @@ class ProjectionRunner(Projector):
             ]
             live = any(each.active and each.generation.live for each in self._members)
             most = UNINDEXED_BESIDE_MAX if live else UNINDEXED_MAX
-            self._bulk = begin_bulk(
-                store, self._feed, builds, self._start_folding, self._bulk_events, most
-            )
+            folding = None if live and not self._folding_beside else self._start_folding
+            self._bulk = begin_bulk(store, self._feed, builds, folding, self._bulk_events, most)
 
     def _advance_bulk(self, store: Store) -> bool:
         """Write the next part of the build of whole streams; return whether there is such a build.

@@ -89,6 +89,8 @@ def work(line: Line, wakes: socket.socket, courtesy: Courtesy) -> int:
         batch_events=settings.batch_events,
         synchronous=settings.synchronous,
         folding=partial(FoldingChildren.start, Path(settings.log)),
+        # Nobody waits for tables that take the place of live ones, but everybody for intake.
+        folding_beside=False,
     )
     reporter = Reporter(line, runner)
     runner.on_progress(reporter.report)

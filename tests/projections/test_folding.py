@@ -84,6 +84,28 @@ def test_children_build_what_one_process_does(
     assert dump(tmp_path / "fast.db") == dump(tmp_path / "plain.db")
 
 
+def test_beside_live_tables_processes_fold_only_where_they_may(
+    path: Path, started: list[FoldingChildren], tmp_path: Path
+) -> None:
+    """A first build has them; a rebuild beside intake is left to the process that writes."""
+    views = tmp_path / "views.db"
+
+    def start(names: list[str], last: int, end: int) -> FoldingChildren | None:
+        children = FoldingChildren.start(path, names, last, end)
+        assert children is not None
+        started.append(children)
+        return children
+
+    for beside, wanted in ((False, 1), (False, 1), (True, 2)):
+        runner = ProjectionRunner(
+            views, LogFile(path), bulk_events=1, folding=start, folding_beside=beside
+        )
+        with closing(runner):
+            runner.request_rebuild()
+            runner.catch_up()
+        assert len(started) == wanted
+
+
 def test_a_child_that_dies_costs_nothing_but_time(
     path: Path, started: list[FoldingChildren], tmp_path: Path
 ) -> None:
