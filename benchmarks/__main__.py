@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 from benchmarks import (
+    backup,
     growth,
     intake,
     levers,
@@ -19,6 +20,7 @@ from benchmarks import (
     projection,
     queries,
     replay,
+    retention,
     start,
 )
 from benchmarks.children import REPOSITORY
@@ -40,6 +42,8 @@ PARTS = (
     Part("start", "time to READY after a stop and after a kill", start.measure, once=True),
     Part("queries", "every filter, sort and search over many jobs", queries.measure, once=True),
     Part("replay", "moments of the past, and a rebuild beside intake", replay.measure, once=True),
+    Part("backup", "shipping, a snapshot beside intake, restoring", backup.measure, once=True),
+    Part("retention", "purging and archiving beside intake", retention.measure, once=True),
     Part("memory", "resident at rest, under load, during a rebuild", memory.measure, once=True),
 )
 """Everything that is measured; limits and peers next to the intake they are compared with."""

@@ -6,7 +6,7 @@ import shutil
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from itertools import count
 from pathlib import Path
 from random import Random
@@ -22,6 +22,7 @@ from benchmarks.load import Measured, client
 from benchmarks.projection import begin_live
 from benchmarks.service import Service, serving
 from benchmarks.suite import Bench, Figures
+from daemon.eventlog.log_file import LogFile
 from daemon.eventlog.proof import prove_log
 from daemon.lock import LOG_FILE
 from daemon.replay.checkpoints import FOLDER, Checkpoints
@@ -125,9 +126,9 @@ def seconds_of(*command: str | Path) -> float:
 
 def settled(service: Service, events: int) -> None:
     """Wait until the daemon has made the checkpoints it wants."""
-    log = service.get("/api/metrics")["log"]
-    checkpoints = Checkpoints(service.data, log["log_id"], log["epoch"], Bounds())
-    wait_for(lambda: checkpoints.gap(events) is None, "the checkpoints", 0.5)
+    with closing(LogFile(service.data / LOG_FILE)) as log:
+        checkpoints = Checkpoints(service.data, log, Bounds())
+        wait_for(lambda: checkpoints.gap(events) is None, "the checkpoints", 0.5)
 
 
 def timed(service: Service, path: str, **parameters: object) -> float:

@@ -9,7 +9,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -118,8 +118,11 @@ def slowest(numbers: dict[str, Any]) -> int:
 
 
 @contextmanager
-def serving(data: Path) -> Iterator[Service]:
-    """Run the daemon on ``data`` from its start to READY; it is stopped after."""
+def serving(data: Path, settings: Mapping[str, str] | None = None) -> Iterator[Service]:
+    """Run the daemon on ``data`` from its start to READY; it is stopped after.
+
+    ``settings`` are variables of its environment.
+    """
     data.mkdir(parents=True, exist_ok=True)
     place = data / "notify"
     place.unlink(missing_ok=True)
@@ -128,7 +131,7 @@ def serving(data: Path) -> Iterator[Service]:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notifications:
         notifications.bind(str(place))
         notifications.settimeout(0.1)
-        environment = clean_environment() | {"NOTIFY_SOCKET": str(place)}
+        environment = clean_environment() | {"NOTIFY_SOCKET": str(place), **(settings or {})}
         started = time.perf_counter()
         with child(command, log=log, environment=environment) as process:
             wait_for(lambda: _said_ready(notifications, process, log), "READY", 0)

@@ -33,6 +33,8 @@ class Scale:
     """Jobs that are queried."""
     requests: int
     """Requests of each query."""
+    backed_up: int
+    """Events of the log that is backed up; three million are 1 GiB."""
     left_out: tuple[str, ...] = ()
     """Parts, and peers, that take too long for this scale."""
     lag_rate: int = 15_000
@@ -48,6 +50,7 @@ FULL = Scale(
     logs=(100_000, 1_000_000),
     jobs=1_000_000,
     requests=200,
+    backed_up=3_000_000,
 )
 BIG = replace(FULL, rounds=3, logs=(100_000, 1_000_000, 10_000_000))
 QUICK = Scale(
@@ -59,6 +62,7 @@ QUICK = Scale(
     logs=(20_000, 100_000),
     jobs=50_000,
     requests=60,
+    backed_up=100_000,
     left_out=("levers", "big", "Prefect"),
     lag_seconds=1.5,
 )
@@ -71,6 +75,7 @@ SMOKE = Scale(
     logs=(1_000, 2_000),
     jobs=1_000,
     requests=10,
+    backed_up=2_000,
     lag_rate=2_000,
     lag_seconds=0.3,
 )

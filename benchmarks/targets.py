@@ -142,6 +142,26 @@ TARGETS: tuple[Target, ...] = (
         "replay/intake p99 ms, alone",
         most=2,
     ),
+    Target(
+        "intake during a purge by alone: p99",
+        "retention/intake p99 ms, during purge",
+        "retention/intake p99 ms, before purge",
+        most=2,
+    ),
+    Target(
+        "intake during archiving by alone: p99",
+        "retention/intake p99 ms, during archive",
+        "retention/intake p99 ms, before archive",
+        most=2,
+    ),
+    Target(
+        "intake beside a snapshot by alone: p99",
+        "backup/intake p99 ms, beside a snapshot",
+        "backup/intake p99 ms, alone",
+        most=2,
+    ),
+    Target("resident while a snapshot is taken MB", r"backup/resident \(PSS\) MB", most=200),
+    Target("restore from a directory: MB/s of log", "backup/restore MB/s", least=100),
     Target("log by structured JSON", rf"{_GROWTH}log / structured JSON", most=1.35),
     Target(
         "cost of an event, largest by smallest log",

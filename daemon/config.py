@@ -11,13 +11,32 @@ import os
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import ValidationError
 
 from daemon.eventlog.requests import WriterBounds
 from daemon.replay.limits import Bounds, MomentBounds
+from daemon.settings import (
+    SECTIONS,
+    SOCKET_FILE,
+    Address,
+    BackupSettings,
+    LoggingSettings,
+    LogSettings,
+    MaintenanceSettings,
+    ReplaySettings,
+    RetentionSettings,
+    Section,
+    ServerSettings,
+    SizeSettings,
+    ViewsSettings,
+    WorkflowsSettings,
+)
+from daemon.sources.settings import SourceSettings
+from daemon.webhooks.settings import WebhookSettings
 from domain.errors import ConfigurationError, Fault
 from domain.limits import Limits
 from domain.suggest import did_you_mean, nearest
@@ -26,163 +45,17 @@ CONFIG_FILE: Final = "chronicled.toml"
 """The file looked for in ``$CONFIGURATION_DIRECTORY``."""
 CREDENTIAL: Final = "chronicled.secrets.toml"
 """The file looked for in ``$CREDENTIALS_DIRECTORY``: settings as in the configuration file."""
-SOCKET_FILE: Final = "chronicled.sock"
-"""The Unix socket's name in ``$RUNTIME_DIRECTORY``, else in the data directory."""
+STORE_CREDENTIAL: Final = "chronicled.gcs.json"
+"""Likewise: the key of the service account that the backup uses."""
 
 _PREFIX: Final = "CHRONICLED_"
-_LIMITS: Final = Limits()
-_BOUNDS: Final = WriterBounds()
-_CHECKPOINTS: Final = Bounds()
-_MOMENTS: Final = MomentBounds()
 
 
-class Address(NamedTuple):
-    """A host and a port to listen on; port 0 lets the system choose a free one."""
-
-    host: str
-    port: int
-
-    @classmethod
-    def parse(cls, text: str) -> Address:
-        """Read ``HOST:PORT`` or ``[HOST]:PORT``.
-
-        Raises:
-            ValueError: the text is not of that form.
-
-        """
-        host, colon, port = text.rpartition(":")
-        bare = host.removeprefix("[").removesuffix("]")
-        if not (colon and bare and port.isdecimal() and int(port) < 65536):
-            raise ValueError("must be HOST:PORT, such as 127.0.0.1:8321 or [::1]:8321")
-        return cls(bare, int(port))
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class ServerSettings(_Section):
-    """The HTTP listeners and what a request may be."""
-
-    listen: str = Field("127.0.0.1:8321", description="TCP address, as HOST:PORT.")
-    socket: Path = Field(
-        Path(SOCKET_FILE),
-        description="Unix socket. Without a value: chronicled.sock in $RUNTIME_DIRECTORY, else "
-        "in the data directory.",
-    )
-    subject_bytes: int = Field(
-        _LIMITS.subject_bytes, ge=1, le=65_536, description="Longest subject of an event (bytes)."
-    )
-    event_bytes: int = Field(
-        _LIMITS.event_bytes, ge=1_024, le=64 << 20, description="Largest event (bytes)."
-    )
-    batch_events: int = Field(
-        _LIMITS.batch_events, ge=1, le=1_000_000, description="Most events in one request."
-    )
-    batch_bytes: int = Field(
-        _LIMITS.batch_bytes, ge=1_024, le=1 << 30, description="Largest request body (bytes)."
-    )
-    read_threads: int = Field(4, ge=1, le=64, description="Threads that answer queries.")
-    read_timeout_seconds: float = Field(
-        10.0, gt=0, le=600, description="Longest run of one query (seconds); past it, 503."
-    )
-
-    @field_validator("listen")
-    @classmethod
-    def _check_listen(cls, text: str) -> str:
-        Address.parse(text)
-        return text
-
-
-class LogSettings(_Section):
-    """The event log and its writer."""
-
-    synchronous: Literal["NORMAL", "FULL", "EXTRA"] = Field(
-        "FULL",
-        description="SQLite's `synchronous` for log.db. With NORMAL a power cut may lose events "
-        "that were acknowledged.",
-    )
-    group_events: int = Field(
-        _BOUNDS.group_events, ge=1, le=1_000_000, description="Most events in one commit."
-    )
-    group_bytes: int = Field(
-        _BOUNDS.group_bytes, ge=1_024, le=1 << 30, description="Most payload in one commit (bytes)."
-    )
-    queue_events: int = Field(
-        _BOUNDS.queue_events,
-        ge=1,
-        le=10_000_000,
-        description="Most events that wait for the writer; past it, 503.",
-    )
-    queue_bytes: int = Field(
-        _BOUNDS.queue_bytes,
-        ge=1_024,
-        le=4 << 30,
-        description="Most payload that waits for the writer (bytes); past it, 503.",
-    )
-
-
-class ViewsSettings(_Section):
-    """The projections' file."""
-
-    batch_events: int = Field(
-        10_000, ge=1, le=100_000, description="Most events in one transaction of the projections."
-    )
-    synchronous: Literal["NORMAL", "FULL"] = Field(
-        "NORMAL", description="SQLite's `synchronous` for views.db, which can be built again."
-    )
-
-
-class ReplaySettings(_Section):
-    """Answers as of the past: checkpoints to start from, and moments that are kept a while."""
-
-    checkpoints: int = Field(
-        _CHECKPOINTS.count, ge=0, le=10_000, description="Most checkpoints kept; 0 makes none."
-    )
-    checkpoint_bytes: int = Field(
-        _CHECKPOINTS.bytes,
-        ge=1,
-        le=1 << 40,
-        description="Most room that the checkpoints take together (bytes).",
-    )
-    checkpoint_events: int = Field(
-        _CHECKPOINTS.spacing,
-        ge=1_000,
-        le=10_000_000,
-        description="How many events at least lie between two checkpoints.",
-    )
-    moments: int = Field(
-        _MOMENTS.count, ge=1, le=10_000, description="Most moments of the past kept to be asked."
-    )
-    moment_bytes: int = Field(
-        _MOMENTS.bytes,
-        ge=1,
-        le=1 << 40,
-        description="Most room that those moments take together (bytes).",
-    )
-
-
-class LoggingSettings(_Section):
-    """The daemon's own log on standard error."""
-
-    level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="Least level that is written; debug has a line for each request."
-    )
-    format: Literal["auto", "json", "plain"] = Field(
-        "auto",
-        description="auto = plain with priorities under journald, plain on a terminal, JSON "
-        "elsewhere.",
-    )
-
-
-SECTIONS: Final[Mapping[str, type[_Section]]] = {
-    "server": ServerSettings,
-    "log": LogSettings,
-    "views": ViewsSettings,
-    "replay": ReplaySettings,
-    "logging": LoggingSettings,
+TABLES: Final[Mapping[str, type[Section]]] = {
+    "sources": SourceSettings,
+    "webhooks": WebhookSettings,
 }
-"""The sections of the configuration file."""
+"""The arrays of tables of the configuration file: each there as often as it is wanted."""
 
 
 class Setting(NamedTuple):
@@ -204,7 +77,14 @@ class Config:
     log: LogSettings
     views: ViewsSettings
     replay: ReplaySettings
+    backup: BackupSettings
+    workflows: WorkflowsSettings
+    retention: RetentionSettings
+    maintenance: MaintenanceSettings
+    size: SizeSettings
     logging: LoggingSettings
+    sources: tuple[SourceSettings, ...]
+    webhooks: tuple[WebhookSettings, ...]
     origin: Mapping[str, str]
     """Where each value came from, by key."""
 
@@ -251,7 +131,25 @@ class Config:
                 value = "(not shown)" if secret else values[name]
                 text = field.description or ""
                 rows.append(Setting(key, value, self.origin[key], _variable(key), text))
+        for table in TABLES:
+            for number, entry in enumerate(getattr(self, table)):
+                rows += self._entry(f"{table}.{number}", entry)
         return rows
+
+    def _entry(self, key: str, entry: Section) -> list[Setting]:
+        """Return the settings of one table of an array."""
+        origin = self.origin[key]
+        secret = origin.startswith("credential")
+        return [
+            Setting(
+                f"{key}.{name}",
+                "(not shown)" if secret or (name == "secret" and value) else value,
+                origin,
+                "",
+                type(entry).model_fields[name].description or "",
+            )
+            for name, value in entry.model_dump(mode="json").items()
+        ]
 
 
 class _Given(NamedTuple):
@@ -265,6 +163,7 @@ def load(
     file: Path | str | None = None,
     listen: str | None = None,
     socket: Path | str | None = None,
+    place: str | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> Config:
     """Read the configuration; the arguments are those of the command line.
@@ -281,17 +180,56 @@ def load(
     given = {
         "server.socket": _Given(default_socket, "$RUNTIME_DIRECTORY" if runtime else "default")
     }
-    given |= _from_files(file, environment, faults)
+    credentials = _directory(environment, "CREDENTIALS_DIRECTORY")
+    if credentials is not None and (credentials / STORE_CREDENTIAL).exists():
+        key = str(credentials / STORE_CREDENTIAL)
+        given["backup.credentials"] = _Given(key, "$CREDENTIALS_DIRECTORY")
+    entries: list[tuple[str, _Given]] = []
+    given |= _from_files(file, environment, faults, entries)
     given |= _from_environment(environment, faults)
-    for key, value in (("server.listen", listen), ("server.socket", socket)):
+    told = {"server.listen": listen, "server.socket": socket, "backup.url": place}
+    for key, value in told.items():
         if value is not None:
             given[key] = _Given(value, "command line")
     sections = {name: _section(name, given, faults) for name in SECTIONS}
+    tables: Any = {name: _table(name, entries, faults) for name in TABLES}
+    _check_places(sections["backup"], sections["retention"], Path(directory.value), given, faults)
     if faults:
         raise ConfigurationError("; ".join(fault.detail for fault in faults), errors=faults)
     origin = dict.fromkeys(_keys(), "default") | {k: v.origin for k, v in given.items()}
     origin["data"] = directory.origin
-    return Config(data=directory.value, origin=origin, **sections)
+    for table in TABLES:
+        found = [entry.origin for name, entry in entries if name == table]
+        origin |= {f"{table}.{number}": said for number, said in enumerate(found)}
+    return Config(data=directory.value, origin=origin, **sections, **tables)
+
+
+def _check_places(
+    backup: BackupSettings | None,
+    retention: RetentionSettings | None,
+    data: Path,
+    given: Mapping[str, _Given],
+    faults: list[Fault],
+) -> None:
+    """Find fault with urls that name no place, one in the data directory, or one in the other."""
+    if backup is None or retention is None or not (backup.url or retention.archive):
+        return
+    # Imported where it is used: most configurations of a test or a command name no place.
+    from daemon.backup.places import check_apart, check_url
+
+    urls = {"backup.url": backup.url, "retention.archive": retention.archive}
+    checks = [(key, partial(check_url, url, data)) for key, url in urls.items() if url]
+    if all(urls.values()):
+        checks.append(
+            ("retention.archive", partial(check_apart, backup.url, retention.archive, data))
+        )
+    for key, check in checks:
+        try:
+            check()
+        except ConfigurationError as error:
+            why = error.detail.removeprefix("[backup] url: ")
+            faults.append(Fault(f"{given[key].origin}: {key}: {why}", _pointer(key)))
+            return
 
 
 def _data_directory(data: Path | str | None, environment: Mapping[str, str]) -> _Given:
@@ -310,22 +248,29 @@ def _directory(environment: Mapping[str, str], variable: str) -> Path | None:
 
 
 def _from_files(
-    file: Path | str | None, environment: Mapping[str, str], faults: list[Fault]
+    file: Path | str | None,
+    environment: Mapping[str, str],
+    faults: list[Fault],
+    entries: list[tuple[str, _Given]],
 ) -> dict[str, _Given]:
     given: dict[str, _Given] = {}
     if file is not None:
-        given |= _from_toml(Path(file), f"file {file}", faults)
+        given |= _from_toml(Path(file), f"file {file}", faults, entries)
     else:
         directory = _directory(environment, "CONFIGURATION_DIRECTORY")
         if directory is not None and (directory / CONFIG_FILE).exists():
-            given |= _from_toml(directory / CONFIG_FILE, f"file {directory / CONFIG_FILE}", faults)
+            path = directory / CONFIG_FILE
+            given |= _from_toml(path, f"file {path}", faults, entries)
     credentials = _directory(environment, "CREDENTIALS_DIRECTORY")
     if credentials is not None and (credentials / CREDENTIAL).exists():
-        given |= _from_toml(credentials / CREDENTIAL, f"credential {CREDENTIAL}", faults)
+        given |= _from_toml(credentials / CREDENTIAL, f"credential {CREDENTIAL}", faults, entries)
     return given
 
 
-def _from_toml(path: Path, origin: str, faults: list[Fault]) -> dict[str, _Given]:
+def _from_toml(
+    path: Path, origin: str, faults: list[Fault], entries: list[tuple[str, _Given]]
+) -> dict[str, _Given]:
+    """Return the settings of a file; what stands in arrays of tables is added to ``entries``."""
     try:
         tables = tomllib.loads(path.read_text())
     except (OSError, ValueError) as error:
@@ -333,8 +278,14 @@ def _from_toml(path: Path, origin: str, faults: list[Fault]) -> dict[str, _Given
         return {}
     given: dict[str, _Given] = {}
     for section, table in tables.items():
-        if section not in SECTIONS:
-            hint = did_you_mean(section, SECTIONS)
+        if section in TABLES:
+            if isinstance(table, list):
+                entries += [(section, _Given(entry, origin)) for entry in table]
+            else:
+                detail = f"{origin}: {section} is an array of tables: [[{section}]]"
+                faults.append(Fault(detail, f"/{section}"))
+        elif section not in SECTIONS:
+            hint = did_you_mean(section, [*SECTIONS, *TABLES])
             faults.append(Fault(f"{origin}: unknown section [{section}]; {hint}", f"/{section}"))
         elif not isinstance(table, dict):
             faults.append(Fault(f"{origin}: {section} must be a table", f"/{section}"))
@@ -375,6 +326,39 @@ def _known(given: dict[str, _Given], faults: list[Fault]) -> dict[str, _Given]:
     return {key: value for key, value in given.items() if key in keys}
 
 
+def _table(name: str, entries: list[tuple[str, _Given]], faults: list[Fault]) -> tuple[Any, ...]:
+    """Return the entries of an array of tables; their names have to differ."""
+    found: list[Any] = []
+    for number, given in enumerate(entry for table, entry in entries if table == name):
+        where, pointer = f"{given.origin}: [[{name}]] {number + 1}", f"/{name}/{number}"
+        try:
+            entry: Any = TABLES[name].model_validate(given.value)
+        except ValidationError as error:
+            faults += [_entry_fault(name, where, pointer, fault) for fault in error.errors()]
+            continue
+        if any(entry.name == other.name for other in found):
+            faults.append(Fault(f"{where}: there are two of the name {entry.name!r}", pointer))
+        same = next((other for other in found if _reads(entry) == _reads(other) != ()), None)
+        if same is not None:
+            faults.append(Fault(f"{where}: {same.name!r} reads the same", pointer))
+        found.append(entry)
+    return tuple(found)
+
+
+def _reads(entry: object) -> tuple[str, ...]:
+    """Return what a source reads, nothing for other tables."""
+    return entry.reads if isinstance(entry, SourceSettings) else ()
+
+
+def _entry_fault(name: str, where: str, pointer: str, fault: Any) -> Fault:
+    key = str(fault["loc"][0]) if fault["loc"] else ""
+    if fault["type"] == "extra_forbidden":
+        hint = did_you_mean(key, TABLES[name].model_fields)
+        return Fault(f"{where}: unknown key {key}; {hint}", f"{pointer}/{key}")
+    said = fault["msg"].removeprefix("Value error, ")
+    return Fault(f"{where}: {key + ': ' if key else ''}{said}", f"{pointer}/{key}".rstrip("/"))
+
+
 def _section(name: str, given: Mapping[str, _Given], faults: list[Fault]) -> Any:
     prefix = f"{name}."
     values = {k.removeprefix(prefix): v.value for k, v in given.items() if k.startswith(prefix)}
@@ -383,7 +367,9 @@ def _section(name: str, given: Mapping[str, _Given], faults: list[Fault]) -> Any
     except ValidationError as error:
         for fault in error.errors():
             key = prefix + str(fault["loc"][0])
-            detail = f"{given[key].origin}: {key}: {fault['msg']}"
+            # What is given may leave no room for the default of another setting.
+            origin = given[key].origin if key in given else "default"
+            detail = f"{origin}: {key}: {fault['msg'].removeprefix('Value error, ')}"
             faults.append(Fault(detail, _pointer(key)))
         return None
 

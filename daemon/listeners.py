@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from daemon.config import Address
+from daemon.settings import Address
 from domain.errors import ConfigurationError, Unavailable
 
 UNIX_PATH_BYTES_MAX: Final = 107

@@ -23,7 +23,12 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import apsw
 from prometheus_client import CollectorRegistry, Counter, disable_created_metrics
 from prometheus_client.exposition import choose_encoder
-from prometheus_client.metrics_core import GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.metrics_core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
 from prometheus_client.registry import Collector
 
 from daemon.eventlog.requests import Appended
@@ -33,6 +38,7 @@ from domain.errors import ChronicledError
 
 if TYPE_CHECKING:
     from daemon.eventlog.log import EventLog
+    from daemon.size.gate import Gate
     from projections.progress import Projector
     from projections.views import Views
 
@@ -72,9 +78,6 @@ class Metrics:
             "Undecodable pieces of input put aside, by the format they were read as.",
             ("format",),
         )
-        self._snapshot_failures = self._counter(
-            "snapshot_failures_total", "Failed backups, by the step that failed.", ("step",)
-        )
         self._append_seconds = self._histogram(
             "append_duration_seconds",
             "From the start of an ingest request to the fsync of its events.",
@@ -109,12 +112,26 @@ class Metrics:
         tally: dict[tuple[str, str], int] = {}
         for appended, source_kind, seconds in appends:
             self._append_seconds.observe(seconds)
-            for receipt in appended.receipts:
-                category = "" if receipt.duplicate else receipt.stream.partition("/")[0]
-                key = (category, source_kind)
-                tally[key] = tally.get(key, 0) + 1
-            if appended.dead_letters:
-                self._dead_letters.labels(source_kind).inc(appended.dead_letters)
+            self._tally(tally, appended, source_kind)
+        self._count(tally)
+
+    def recorded(self, appended: Appended, source_kind: str) -> None:
+        """Count what came by another way than a request; from any thread."""
+        tally: dict[tuple[str, str], int] = {}
+        self._tally(tally, appended, source_kind)
+        self._count(tally)
+
+    def _tally(
+        self, tally: dict[tuple[str, str], int], appended: Appended, source_kind: str
+    ) -> None:
+        for receipt in appended.receipts:
+            category = "" if receipt.duplicate else receipt.stream.partition("/")[0]
+            key = (category, source_kind)
+            tally[key] = tally.get(key, 0) + 1
+        if appended.dead_letters:
+            self._dead_letters.labels(source_kind).inc(appended.dead_letters)
+
+    def _count(self, tally: Mapping[tuple[str, str], int]) -> None:
         for (category, source_kind), count in tally.items():
             if category:
                 self._appended.labels(category, source_kind).inc(count)
@@ -214,12 +231,18 @@ class StateCollector(Collector):
     """Gauges that are looked up when a scraper asks: the log, the projections, the disk."""
 
     def __init__(
-        self, log: EventLog, views: Views, runner: Projector, files: Mapping[str, Path]
+        self,
+        log: EventLog,
+        views: Views,
+        runner: Projector,
+        files: Mapping[str, Path],
+        gate: Gate,
     ) -> None:
         self._log = log
         self._views = views
         self._runner = runner
         self._files = files
+        self._gate = gate
 
     def describe(self) -> list[Metric]:
         """Return nothing: asking at registration would read files before they are there."""
@@ -228,37 +251,34 @@ class StateCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         """Yield the gauges."""
         writer = self._log.writer
-        yield _gauge(
-            "writer_queue_events", "Events that wait for the writer.", writer.queued_events
-        )
-        yield _gauge(
+        yield gauge("writer_queue_events", "Events that wait for the writer.", writer.queued_events)
+        yield gauge(
             "writer_queue_capacity_events",
             "Events that may wait for the writer; beyond, requests get 503.",
             writer.bounds.queue_events,
         )
-        yield _gauge("log_position", "Position of the newest event.", self._log.head())
-        yield _gauge(
+        yield gauge("log_position", "Position of the newest event.", self._log.head())
+        yield gauge(
             "log_writable",
             "Whether the disk takes events; 0 while it refuses.",
-            int(self._log.health.ok),
+            int(self._log.health.ok and not self._gate.shut),
         )
         yield from self._projections()
         yield from self._sizes()
-        yield from self._snapshots()
         yield self._jobs()
         yield _build()
 
     def _projections(self) -> Iterator[Metric]:
-        position = _family("projection_position", "How far a projection is.", "projection")
-        processed = _family(
+        position = family("projection_position", "How far a projection is.", "projection")
+        processed = family(
             "projection_last_processed_timestamp_seconds",
             "When the last event that a projection processed was recorded.",
             "projection",
         )
-        failed = _family(
+        failed = family(
             "projection_failed", "Whether a projection stands still on an error.", "projection"
         )
-        built = _family(
+        built = family(
             "projection_build_position", "How far a build beside the tables is.", "projection"
         )
         for status in self._runner.status():
@@ -271,34 +291,23 @@ class StateCollector(Collector):
         yield from (position, processed, failed, built)
 
     def _sizes(self) -> Iterator[Metric]:
-        database = _family("database_size_bytes", "Size of a database file.", "database")
-        wal = _family("wal_size_bytes", "Size of a database's write-ahead log.", "database")
+        database = family("database_size_bytes", "Size of a database file.", "database")
+        wal = family("wal_size_bytes", "Size of a database's write-ahead log.", "database")
         sizes = database_sizes(self._files)
         for name, size in sizes.items():
             database.add_metric([name], size.database)
             wal.add_metric([name], size.wal)
         yield from (database, wal)
-        yield _gauge(
+        yield gauge(
             "replay_size_bytes",
             "What the checkpoints and the moments asked for take on the disk.",
             folder_size(self._files["views"].parent / FOLDER),
         )
         free = disk_free(self._files.values())
-        yield _gauge("disk_free_bytes", "Free space on the disk of the data directory.", free)
-
-    @staticmethod
-    def _snapshots() -> Iterator[Metric]:
-        yield _gauge(
-            "snapshot_last_success_timestamp_seconds", "When a backup last succeeded; 0 = never.", 0
-        )
-        yield _gauge(
-            "snapshot_last_proved_timestamp_seconds",
-            "When a backup was last proved by restoring it; 0 = never.",
-            0,
-        )
+        yield gauge("disk_free_bytes", "Free space on the disk of the data directory.", free)
 
     def _jobs(self) -> Metric:
-        jobs = _family("jobs", "Jobs by their present status.", "status")
+        jobs = family("jobs", "Jobs by their present status.", "status")
         # Before the views are first built there is nothing to count.
         with suppress(ChronicledError):
             for status, count in self._views.job_counts().items():
@@ -340,16 +349,23 @@ def _size(path: Path) -> int:
     return 0
 
 
-def _family(name: str, text: str, *labels: str) -> GaugeMetricFamily:
+def family(name: str, text: str, *labels: str) -> GaugeMetricFamily:
+    """Return a family of gauges, without samples."""
     return GaugeMetricFamily(PREFIX + name, text, labels=labels)
 
 
-def _gauge(name: str, text: str, value: float) -> Metric:
+def gauge(name: str, text: str, value: float) -> Metric:
+    """Return a gauge without labels."""
     return GaugeMetricFamily(PREFIX + name, text, value=value)
 
 
+def counter(name: str, text: str, value: float) -> Metric:
+    """Return a counter without labels; its samples end in ``_total``."""
+    return CounterMetricFamily(PREFIX + name, text, value=value)
+
+
 def _build() -> Metric:
-    build = _family("build_info", "The running program; always 1.", "version", "python", "sqlite")
+    build = family("build_info", "The running program; always 1.", "version", "python", "sqlite")
     versions = (PROGRAM_VERSION, platform.python_version(), apsw.sqlite_lib_version())
     build.add_metric(versions, 1)
     return build

@@ -14,8 +14,10 @@ import os
 import shlex
 import signal
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any, Final, Self, TypeVar
 
 import uvloop
@@ -24,6 +26,10 @@ from daemon import logs
 from daemon.api.app import create_app
 from daemon.api.context import Context
 from daemon.api.direct import Direct
+from daemon.archive.opening import open_archive
+from daemon.background import Background
+from daemon.backup.process import BackupProcess
+from daemon.backup.starting import open_backup, record, recover
 from daemon.config import Config
 from daemon.eventlog.log import EventLog
 from daemon.lifecycle import Clock, settle_collector, system_clock
@@ -34,6 +40,8 @@ from daemon.projector.messages import Settings
 from daemon.projector.process import ProjectorProcess
 from daemon.replay.history import History
 from daemon.server import ClosedDoor, Server
+from daemon.size.guard import DiskState, prepare
+from daemon.size.words import readable
 from domain.errors import (
     ChronicledError,
     DiskFull,
@@ -51,7 +59,8 @@ STOP_SECONDS: Final = 40.0
 
 _REPORT_SECONDS: Final = 1.0
 _EXTEND_SECONDS: Final = 5.0
-_EXTENSIONS_MAX: Final = 180
+_EXTENSIONS_MAX: Final = 17_280
+"""A day: bringing back a large log from far away takes long."""
 _RETRY_SECONDS_MAX: Final = 30.0
 _BUSY_SECONDS: Final = 0.1
 _PROJECTOR_SECONDS: Final = 5.0
@@ -60,13 +69,16 @@ T = TypeVar("T")
 _logger = logging.getLogger(__name__)
 
 
-def serve(config: Config) -> int:
-    """Run the daemon until it is told to stop; return the exit code of the process."""
+def serve(config: Config, *, allow_empty: bool = False) -> int:
+    """Run the daemon until it is told to stop; return the exit code of the process.
+
+    With ``allow_empty`` it begins an empty log where the backup cannot be asked for one.
+    """
     os.umask(0o077)
     logs.configure(config.logging.level, config.logging.format)
     try:
         with DataDirectory.acquire(config.data) as directory:
-            daemon = Daemon(config, directory)
+            daemon = Daemon(config, directory, allow_empty=allow_empty)
             try:
                 with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
                     return runner.run(daemon.run())
@@ -82,6 +94,8 @@ def _refuse(error: ChronicledError, config: Config) -> int:
     if isinstance(error, LogDamaged) and not isinstance(error, NewerSchema):
         directory = shlex.quote(str(config.data))
         hint = f"Keep the files. What is damaged: chronicled verify --data {directory}"
+        if config.backup.url:
+            hint += f"; from the backup: mv {directory} {directory}.damaged, and start again"
     _logger.error(error.detail, extra={"code": error.code, "hint": hint})
     return error.exit_code
 
@@ -95,17 +109,37 @@ class Parts:
     views: Views
     context: Context
     history: History
+    background: Background
+    backup: BackupProcess | None
+    stop_seconds: float
+    """How long the backup may take at a stop."""
 
     @classmethod
-    def open(cls, config: Config, directory: DataDirectory, clock: Clock) -> Self:
-        """Open the log and the views, and verify the log's tail.
+    def open(
+        cls,
+        config: Config,
+        directory: DataDirectory,
+        clock: Clock,
+        *,
+        allow_empty: bool = False,
+        tell: Callable[[str], None] = lambda _: None,
+        stopping: Callable[[], bool] = lambda: False,
+    ) -> Self:
+        """Bring the log back where it is needed, open it and the views, and verify its tail.
+
+        ``tell`` hears what takes long, which ends early when ``stopping`` says so.
 
         Raises:
+            RestoreRefused: the log and its backup do not fit each other.
             LogDamaged: the log does not hold what it held.
             StorageFailed, DiskFull: the disk refuses.
 
         """
         with contextlib.ExitStack() as undo:
+            prepare(directory.path, config.size)
+            if backup := open_backup(config, [directory.descriptor]):
+                undo.callback(backup.close)
+                recover(backup, allow_empty, tell, stopping)
             log = EventLog.open(
                 directory.log_path,
                 clock=clock,
@@ -114,17 +148,7 @@ class Parts:
             )
             undo.callback(log.close)
             log.verify_tail()
-            projector = ProjectorProcess(
-                Settings(
-                    log=str(directory.log_path),
-                    views=str(directory.views_path),
-                    batch_events=config.views.batch_events,
-                    synchronous=config.views.synchronous,
-                    level=config.logging.level,
-                    style=config.logging.format,
-                ),
-                inherited=[directory.descriptor],
-            )
+            projector = _projector(config, directory)
             undo.callback(projector.close)
             projector.start(_PROJECTOR_SECONDS)
             views = Views(
@@ -132,7 +156,7 @@ class Parts:
                 timeout_seconds=config.server.read_timeout_seconds,
                 on_damage=projector.distrust,
                 on_missing=projector.wake,
-                log=(log.log_id, log.epoch),
+                log=log,
             )
             undo.callback(views.close)
             history = History.open(config, directory, log, projector)
@@ -147,38 +171,64 @@ class Parts:
                 read_threads=config.server.read_threads,
                 read_seconds_max=config.server.read_timeout_seconds,
                 moments=history.moments,
+                history=history,
+                backup=backup,
+                archive=open_archive(config, log, views, projector),
+                size=config.size,
             )
+            undo.callback(context.close)
+            background = Background.open(config, context)
             undo.pop_all()
         log.on_commit(lambda _: projector.wake())
-        return cls(log, projector, views, context, history)
+        stop_seconds = config.backup.stop_seconds
+        return cls(log, projector, views, context, history, background, backup, stop_seconds)
 
     def start(self) -> None:
-        """Start the writer, and what looks into the past."""
+        """Start the writer, what looks into the past, and the backup."""
         self.log.start()
         self.history.start()
+        self.background.start()
+        if self.backup is not None:
+            self.backup.run(self._copy, partial(record, self.log))
 
     def close(self) -> None:
-        """Commit what is queued, stop the projections at the end of a batch, close every file."""
+        """Commit what is queued, stop the projections at the end of a batch, close every file.
+
+        What the backup does not have yet it gets then, within its time.
+        """
+        self.background.close()
         self.context.close()
         self.history.close()
         self.views.close()
         self.projector.close()
         self.log.close()
+        if self.backup is not None:
+            self.backup.close(self.stop_seconds)
+
+    def _copy(self, path: Path) -> None:
+        self.log.copy_to(path)
 
 
 class Daemon:
     """One daemon's life, from its locked directory to its end."""
 
     def __init__(
-        self, config: Config, directory: DataDirectory, *, clock: Clock = system_clock
+        self,
+        config: Config,
+        directory: DataDirectory,
+        *,
+        allow_empty: bool = False,
+        clock: Clock = system_clock,
     ) -> None:
         self._config = config
         self._directory = directory
+        self._allow_empty = allow_empty
         self._clock = clock
         self._notifier = Notifier()
         self._stopping = asyncio.Event()
         self._server: Server | None = None
-        self.deadline = threading.Timer(STOP_SECONDS, _give_up)
+        backup_seconds = config.backup.stop_seconds if config.backup.url else 0.0
+        self.deadline = threading.Timer(STOP_SECONDS + backup_seconds, _give_up)
         """Runs from the beginning of a stop, which is bounded, whatever hangs."""
         self.deadline.daemon = True
 
@@ -221,8 +271,19 @@ class Daemon:
                 self._notifier.status("opening the log")
                 try:
                     parts = await self._patiently(
-                        asyncio.to_thread(Parts.open, self._config, self._directory, self._clock)
+                        asyncio.to_thread(
+                            Parts.open,
+                            self._config,
+                            self._directory,
+                            self._clock,
+                            allow_empty=self._allow_empty,
+                            tell=self._notifier.status,
+                            stopping=self._stopping.is_set,
+                        )
                     )
+                except NotReady:
+                    if not self._stopping.is_set():
+                        raise
                 except (StorageFailed, DiskFull) as error:
                     _logger.warning(
                         "the log cannot be opened; it is tried again",
@@ -348,10 +409,24 @@ class Daemon:
         for task in tasks:
             task.cancel()
         parts.context.drain()
+        if parts.backup is not None:
+            parts.backup.drain()
         if self._server is not None:
             await self._server.stop()
         await asyncio.to_thread(parts.close)
         _logger.info("stopped", extra={"position": parts.log.head()})
+
+
+def _projector(config: Config, directory: DataDirectory) -> ProjectorProcess:
+    settings = Settings(
+        log=str(directory.log_path),
+        views=str(directory.views_path),
+        batch_events=config.views.batch_events,
+        synchronous=config.views.synchronous,
+        level=config.logging.level,
+        style=config.logging.format,
+    )
+    return ProjectorProcess(settings, inherited=[directory.descriptor])
 
 
 def _status(parts: Parts) -> str:
@@ -359,6 +434,8 @@ def _status(parts: Parts) -> str:
     health = parts.log.health
     if not health.ok:
         return f"refusing events: {health.error}"
+    if reason := parts.context.gate.reason:
+        return f"refusing events: {reason}"
     statuses = parts.projector.status()
     failed = [each.name for each in statuses if each.state == "failed"]
     if failed:
@@ -371,9 +448,11 @@ def _status(parts: Parts) -> str:
         position = min(each.built or 0 for each in built)
         names = ", ".join(each.name for each in built)
         return f"ready; rebuilding {names}: at {position} of {parts.log.head()}"
+    if (disk := parts.context.sizes.guarded_disk()) and disk.state is DiskState.LOW:
+        return f"ready; the disk is low: {readable(disk.free)} left"
     return "ready"
 
 
 def _give_up() -> None:
-    _logger.error("the stop took too long and is given up", extra={"seconds": STOP_SECONDS})
+    _logger.error("the stop took too long and is given up")
     os._exit(1)

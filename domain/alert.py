@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from domain.clock import Clock, claim, copy_of, earlier, effective_time, later, newer_fields
 from domain.events import RecordedEvent
+from domain.lives import is_tombstone
 from domain.timestamps import format_optional, format_timestamp
 
 
@@ -86,13 +87,22 @@ def fold_alert(state: AlertState | None, events: Iterable[RecordedEvent]) -> Ale
     """Return the alert after more of its events, in log order; ``state`` is left as it is.
 
     What was folded already (up to ``last_position``) is skipped, so a repeat changes nothing.
+
+    Raises:
+        ValueError: there is no event, or the last of them purged the alert.
+
     """
     folded = None if state is None else replace(state, clock=copy_of(state.clock))
     for event in events:
-        folded = advance_alert(folded, event)
+        folded = alert_after(folded, event)
     if folded is None:
         raise ValueError("an alert has at least one event")
     return folded
+
+
+def alert_after(state: AlertState | None, event: RecordedEvent) -> AlertState | None:
+    """Take an alert on by the next event of its stream, None where that purged it."""
+    return None if is_tombstone(event) else advance_alert(state, event)
 
 
 def advance_alert(state: AlertState | None, event: RecordedEvent) -> AlertState:

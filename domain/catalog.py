@@ -7,6 +7,7 @@ by the type's model in `domain.payloads`.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -14,7 +15,7 @@ import orjson
 
 from domain.errors import Fault, Undecodable, UnknownType
 from domain.faults import payload_faults, raise_faults
-from domain.payloads import alert, daemon, file, job, queue, result
+from domain.payloads import alert, daemon, file, job, producer, queue, result
 from domain.payloads.base import Payload, encode_payload
 from domain.suggest import did_you_mean, shorten
 
@@ -49,7 +50,7 @@ def _event_type(model: type[Payload], *, client: bool) -> EventType:
 
 _TYPES: Final[Mapping[str, EventType]] = {
     model.event_type: _event_type(model, client=module is not daemon)
-    for module in (job, alert, file, result, queue, daemon)
+    for module in (job, alert, file, result, queue, producer, daemon)
     for model in module.PAYLOADS
 }
 
@@ -140,7 +141,7 @@ def schema_of(type_: str) -> dict[str, Any]:
 
 
 def example_of(type_: str) -> dict[str, Any]:
-    """Return a typical ``data`` of the type."""
+    """Return a typical ``data`` of the type, which the caller may change."""
     schema: Any = event_type(type_).model.model_config["json_schema_extra"]
-    example: dict[str, Any] = schema["examples"][0]
+    example: dict[str, Any] = deepcopy(schema["examples"][0])
     return example

@@ -58,7 +58,7 @@ class Category:
 
 CATEGORIES: Final[Mapping[str, Category]] = {
     "job": Category(
-        job.advance_job,
+        job.job_after,
         job.job_view,
         job.STATUS_OF,
         job.RANKS,
@@ -66,7 +66,7 @@ CATEGORIES: Final[Mapping[str, Category]] = {
         {"/attempt": 1, "/attempts": 1, "/pinned": False, "/archived": False, "/links": []},
     ),
     "alert": Category(
-        alert.advance_alert,
+        alert.alert_after,
         alert.alert_view,
         alert.STATUS_OF,
         alert.RANKS,
@@ -74,7 +74,7 @@ CATEGORIES: Final[Mapping[str, Category]] = {
         {"/labels": {}, "/count": 0, "/notifications": 0},
     ),
     "file": Category(
-        file.advance_file,
+        file.file_after,
         file.file_view,
         file.STATUS_OF,
         file.RANKS,
@@ -179,7 +179,8 @@ class Walk:
         self._state = self._category.advance(self._state, event)
 
     def look(self) -> dict[str, Any] | None:
-        """Return the entity as it is shown now, None before its first event."""
+        """Return the entity as it is shown now, None where there is none (yet, or any more)."""
+        self._view, self._fields = None, self._category.blank
         if self._state is not None:
             self._view = self._category.view(self._state)
             self._fields = fields_of(self._view)
@@ -230,7 +231,7 @@ def compare(category: Category, events: Iterable[RecordedEvent], start: int) -> 
         if then is None:
             before, then = walk.look(), walk.fields
         step = walk.step(event)
-        after = step.state
+        after = step.state or None
         between += 1
         for field, _, value in step.changes:
             if _same(then.get(field), value):

@@ -98,6 +98,11 @@ def from_objects(objects: list[Any], limits: Limits) -> list[NewEvent]:
 
 def from_binary(headers: Mapping[str, str], body: bytes, limits: Limits) -> NewEvent:
     """Return the event of an HTTP message in binary mode: attributes as ``ce-`` headers."""
+    return from_structured(read_binary(headers, body, limits), limits)
+
+
+def read_binary(headers: Mapping[str, str], body: bytes, limits: Limits) -> dict[str, Any]:
+    """Return what an HTTP message in binary mode says, as an object in structured mode does."""
     _check_body(body, limits)
     event: dict[str, Any] = {}
     media_type = None
@@ -112,7 +117,7 @@ def from_binary(headers: Mapping[str, str], body: bytes, limits: Limits) -> NewE
     event.pop("data_base64", None)
     event["data"] = _decode(body, limits) if body else None
     event["datacontenttype"] = media_type if body else None
-    return from_structured(event, limits)
+    return event
 
 
 def _header_text(name: str, value: str) -> str:
@@ -155,9 +160,12 @@ def to_json(event: RecordedEvent) -> bytes:
     return orjson.dumps({**_stored_attributes(event), "data": orjson.Fragment(event.data)})
 
 
-def to_line(event: RecordedEvent, digest: bytes) -> bytes:
-    """Return a recorded event as `to_json` does, with the chain's digest after it."""
-    attributes = {**_stored_attributes(event), "logdigest": digest.hex()}
+def to_line(event: RecordedEvent, digest: bytes, beside: Mapping[str, str] | None = None) -> bytes:
+    """Return a recorded event as `to_json` does, with the chain's digest after it.
+
+    ``beside`` are more attributes of its row, as `domain.historic` reads them.
+    """
+    attributes = {**_stored_attributes(event), "logdigest": digest.hex(), **(beside or {})}
     return orjson.dumps({**attributes, "data": orjson.Fragment(event.data)})
 
 

@@ -39,7 +39,7 @@ _NOT_EXTENSIONS: Final = frozenset(
     {
         *("specversion", "id", "source", "type", "subject", "time", "datacontenttype", "data"),
         *("data_base64", "expectedversion", "position", "version", "recordedtime"),
-        *("classversion", "logdigest"),
+        *("classversion", "logdigest", "logpayloadhash", "logremoved"),
     }
 )
 _REQUIRED: Final = len(("specversion", "id", "source", "type", "subject", "data"))

@@ -74,7 +74,7 @@ def _payload_fault(model: type[BaseModel], location: Location, kind: str, messag
     pointer = "/data" + "".join(f"/{escape(part)}" for part in location)
     if kind == "extra_forbidden":
         name = str(location[-1])
-        known = did_you_mean(name, _fields_at(model, location[:-1]))
+        known = did_you_mean(name, fields_at(model, location[:-1]))
         detail, code = f"unknown field {shorten(name)}; {known}", UnknownField.code
     else:
         detail, code = f"{'.'.join(str(part) for part in location)}: {message}", Invalid.code
@@ -86,7 +86,7 @@ def escape(part: int | str) -> str:
     return str(part).replace("~", "~0").replace("/", "~1")
 
 
-def _fields_at(model: type[BaseModel], location: Location) -> list[str]:
+def fields_at(model: type[BaseModel], location: Location) -> list[str]:
     """Return the field names of the model that a location inside ``model`` leads to."""
     for part in location:
         for name, field in model.model_fields.items():

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from domain.clock import earlier, effective_time, later
 from domain.events import RecordedEvent
+from domain.lives import is_tombstone
 from domain.timestamps import format_optional, format_timestamp
 
 
@@ -80,13 +81,22 @@ def fold_file(state: FileState | None, events: Iterable[RecordedEvent]) -> FileS
     """Return the file after more of its events, in log order; ``state`` is left as it is.
 
     What was folded already (up to ``last_position``) is skipped, so a repeat changes nothing.
+
+    Raises:
+        ValueError: there is no event, or the last of them purged the file.
+
     """
     folded = None if state is None else replace(state)
     for event in events:
-        folded = advance_file(folded, event)
+        folded = file_after(folded, event)
     if folded is None:
         raise ValueError("a file has at least one event")
     return folded
+
+
+def file_after(state: FileState | None, event: RecordedEvent) -> FileState | None:
+    """Take a file on by the next event of its stream, None where that purged it."""
+    return None if is_tombstone(event) else advance_file(state, event)
 
 
 def advance_file(state: FileState | None, event: RecordedEvent) -> FileState:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Set
 from hashlib import sha256
 from typing import Any, Final, NamedTuple
@@ -21,17 +22,24 @@ _ATTRIBUTES: Final = frozenset(
     {
         *("specversion", "id", "source", "type", "subject", "time", "datacontenttype", "data"),
         *("position", "version", "recordedtime", "classversion", "logdigest"),
+        *("logpayloadhash", "logremoved"),
     }
 )
 _DIGEST_BYTES: Final = 32
+_REMOVED: Final = re.compile(r"([1-9][0-9]{0,18})-([1-9][0-9]{0,18}):([0-9a-f]{64})")
 _new: Final = tuple.__new__
+
+
+RemovedBefore = tuple[int, int, bytes]
+"""The stretch of positions before an event whose events were removed, and its last digest."""
 
 
 class HistoricEvent(NamedTuple):
     """A recorded event; texts, digests and times are those of its row in the log.
 
     ``extensions`` is JSON, ``tail`` what the hash of the row covers beside numbers. ``digest`` is
-    what the line says the chain's digest was, None where it says nothing.
+    what the line says the chain's digest was, None where it says nothing. ``payload_hash`` is that
+    of what was recorded, also where ``data`` was redacted since.
     """
 
     stream: str
@@ -49,6 +57,7 @@ class HistoricEvent(NamedTuple):
     payload_hash: bytes
     tail: bytes
     digest: bytes | None
+    removed: RemovedBefore | None = None
 
 
 def read_historic(line: bytes) -> HistoricEvent:
@@ -72,7 +81,7 @@ def read_historic(line: bytes) -> HistoricEvent:
     names = obj.keys() - _ATTRIBUTES
     extensions = _extensions(obj, names) if names else None
     stream = f"{category_of(name)}/{subject}"
-    payload_hash = sha256(data).digest()
+    payload_hash = _digest(obj, "logpayloadhash") or sha256(data).digest()
     return _new(HistoricEvent, (
         stream,
         name,
@@ -88,7 +97,8 @@ def read_historic(line: bytes) -> HistoricEvent:
         event_key(source, id_),
         payload_hash,
         row_tail("", stream, name, source, id_, extensions or "", payload_hash),
-        _digest(obj),
+        _digest(obj, "logdigest"),
+        _removed(obj),
     ))  # fmt: skip
 
 
@@ -137,8 +147,18 @@ def _time(obj: Mapping[str, Any], name: str) -> int:
         raise _invalid(f"{name} has to be an RFC 3339 time", f"/{name}") from None
 
 
-def _digest(obj: Mapping[str, Any]) -> bytes | None:
-    text = obj.get("logdigest")
+def _removed(obj: Mapping[str, Any]) -> RemovedBefore | None:
+    text = obj.get("logremoved")
+    if text is None:
+        return None
+    found = _REMOVED.fullmatch(text) if isinstance(text, str) else None
+    if found is None:
+        raise _invalid("logremoved has to be FIRST-LAST:DIGEST", "/logremoved")
+    return int(found[1]), int(found[2]), bytes.fromhex(found[3])
+
+
+def _digest(obj: Mapping[str, Any], name: str) -> bytes | None:
+    text = obj.get(name)
     if text is None:
         return None
     try:
@@ -146,7 +166,7 @@ def _digest(obj: Mapping[str, Any]) -> bytes | None:
     except (TypeError, ValueError):
         digest = b""
     if len(digest) != _DIGEST_BYTES:
-        raise _invalid("logdigest has to be 64 hexadecimal digits", "/logdigest")
+        raise _invalid(f"{name} has to be 64 hexadecimal digits", f"/{name}")
     return digest
 
 

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from domain.events import RecordedEvent
-from domain.job import STATUS_OF, Course, JobState, JobStatus, advance_job, course_of, is_passed
+from domain.job import STATUS_OF, Course, JobState, JobStatus, course_of, is_passed, job_after
+from domain.lives import ARCHIVED, is_marker
 from domain.timestamps import SKEW_LIMIT, format_timestamp
 
 
@@ -68,8 +69,10 @@ def history_values(before: Course | None, event: RecordedEvent) -> tuple[Any, ..
     late = False
     if before is None:
         from_status = None
-        attempt = attempt or 1
-        to_status = to_status or JobStatus.SUBMITTED
+        # The first event may be a marker, by which the job goes on.
+        row: Mapping[str, Any] = (said("row") or {}) if type_ == ARCHIVED else {}
+        attempt = attempt or row.get("attempt") or 1
+        to_status = to_status or JobStatus(row.get("status") or JobStatus.SUBMITTED)
     else:
         from_status, then, its_attempt, its_stage = before
         attempt = attempt or its_attempt
@@ -105,15 +108,22 @@ def _other_text(payload: Mapping[str, Any]) -> str | None:
 
 
 def history_of(events: Iterable[RecordedEvent]) -> list[HistoryEntry]:
-    """Return the history of one job from all its events in log order."""
+    """Return the history of one job from all its events in log order.
+
+    It begins with the last marker, or after it where that was a purge.
+    """
     entries: list[HistoryEntry] = []
     seen: set[tuple[int, str, int] | None] = set()
     state: JobState | None = None
     for event in events:
+        if is_marker(event):
+            state = None
+            entries.clear()
+            seen.clear()
         entry = history_entry(state, event)
-        if entry is None:
+        state = job_after(state, event) if entry is not None else state
+        if entry is None or state is None:
             continue
-        state = advance_job(state, event)
         key = entry.progress_key
         if key is None or key not in seen:
             seen.add(key)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field
 from enum import StrEnum
 from operator import attrgetter
 from typing import Any, Final, TypeAlias
 
-from domain.clock import Clock, claim, copy_of, newer_fields
+from domain.clock import Clock, claim, copy_of, effective_time, newer_fields
 from domain.events import RecordedEvent
+from domain.lives import ARCHIVED, is_tombstone, replaced_versions
 from domain.timestamps import MICROSECONDS, SKEW_LIMIT, format_optional, format_timestamp
 
 
@@ -59,6 +60,9 @@ STATUS_OF: Final[Mapping[str, JobStatus]] = {
     "job.lost": JobStatus.LOST,
 }
 """The status that each event type reports."""
+
+PARENT_ROLE: Final = "parent"
+"""The role of a link that says which job caused this one."""
 
 _RANK_OF: Final[Mapping[str, int]] = {
     type_: RANKS[status] for type_, status in STATUS_OF.items()
@@ -149,7 +153,7 @@ def _seconds(start: int | None, end: int | None) -> float | None:
 _FIELDS: Final = (
     "kind", "name", "owner", "queue", "priority", "workflow", "phase", "parent", "correlation",
     "native_status", "stage", "progress", "attempt", "worker", "params", "input", "result",
-    "message", "warning", "error", "next", "pinned",
+    "message", "warning", "error", "next", "pinned", "archived",
 )  # fmt: skip
 """The fields that follow the greatest event that set them; the place of each is its bit in a clock.
 
@@ -159,11 +163,12 @@ A stored clock holds these bits: append new fields only, and raise the version o
 _BIT_OF: Final[Mapping[str, int]] = {name: 1 << place for place, name in enumerate(_FIELDS)}
 _CORRELATION: Final = _BIT_OF["correlation"]
 _PINNED: Final = _BIT_OF["pinned"]
+_ARCHIVED: Final = _BIT_OF["archived"]
 
 _TARGETS: Final[Mapping[str, tuple[str, int]]] = {
     name: (name, bit)
     for name, bit in _BIT_OF.items()
-    if name not in ("correlation", "progress", "pinned")
+    if name not in ("correlation", "progress", "pinned", "archived")
 } | {
     "fraction": ("progress", _BIT_OF["progress"]),
     "reason": ("message", _BIT_OF["message"]),
@@ -175,6 +180,10 @@ def fold_job(state: JobState | None, events: Iterable[RecordedEvent]) -> JobStat
     """Return the job after more of its events, in log order; ``state`` is left as it is.
 
     What was folded already (up to ``last_position``) is skipped, so a repeat changes nothing.
+
+    Raises:
+        ValueError: there is no event, or the last of them purged the job.
+
     """
     folded = None
     if state is not None:
@@ -182,7 +191,7 @@ def fold_job(state: JobState | None, events: Iterable[RecordedEvent]) -> JobStat
         folded.links = state.links.copy()
         folded.clock = copy_of(state.clock)
     for event in events:
-        folded = advance_job(folded, event)
+        folded = job_after(folded, event)
     if folded is None:
         raise ValueError("a job has at least one event")
     return folded
@@ -191,18 +200,30 @@ def fold_job(state: JobState | None, events: Iterable[RecordedEvent]) -> JobStat
 _values = attrgetter(*JobState.__dataclass_fields__)
 
 
+def job_after(state: JobState | None, event: RecordedEvent) -> JobState | None:
+    """Take a job on by the next event of its stream, None where that purged it.
+
+    This is the step of `fold_job` for a caller that owns the state and looks at each event.
+    """
+    return None if is_tombstone(event) else advance_job(state, event)
+
+
 def advance_job(state: JobState | None, event: RecordedEvent) -> JobState:
     """Take a job on by its next event in log order: changes ``state`` itself, or makes the first.
 
-    This is the step of `fold_job` for a caller that owns the state and looks at each event.
+    A marker makes a state of its own: what was known is forgotten. It is never a purge.
     """
     position, stream, _, type_, time, recorded, _, _, _, payload, extensions, _ = event
     if time > recorded + SKEW_LIMIT:
         time = recorded + SKEW_LIMIT
     if state is None:
+        if type_ == ARCHIVED and replaced_versions(type_, payload):
+            return _archived(event)
         state = JobState(stream.partition("/")[2], position, time, time)
     elif position <= state.last_position:
         return state
+    elif type_ == ARCHIVED and replaced_versions(type_, payload):
+        return _archived(event)
     state.last_position = position
     state.events += 1
     if time > state.updated:
@@ -223,9 +244,12 @@ def advance_job(state: JobState | None, event: RecordedEvent) -> JobState:
             state.status = status
             state.status_time = time
     elif rank == _NOTED:
-        # Of what is noted about a job only a retry describes the job itself.
+        # Of what is noted about a job only a retry, and a parent, describe the job itself.
         rank = 0
-        said = payload if type_ == "job.retried" else {}
+        if type_ == "job.linked":
+            said = {"parent": payload["to"]} if payload.get("role") == PARENT_ROLE else {}
+        else:
+            said = payload if type_ == "job.retried" else {}
         _note(state, type_, time, payload)
     # Take over the fields that the event sets and no greater event has set.
     clock = state.clock
@@ -250,6 +274,62 @@ def advance_job(state: JobState | None, event: RecordedEvent) -> JobState:
     return state
 
 
+_LEFT_OUT: Final = frozenset(
+    ("first_position", "last_position", "archived_time", "params", "input", "result", "error")
+)
+_ROW: Final[Mapping[str, Any]] = {
+    name: None if each.default is MISSING else each.default
+    for name, each in JobState.__dataclass_fields__.items()
+    if name not in _LEFT_OUT
+}
+"""The fields of a row, and what stands for each where the row does not name it."""
+
+
+def row_of(state: JobState) -> dict[str, Any]:
+    """Return all of a job that goes on when its events are gone, as JSON: see `domain.lives`.
+
+    ``params``, ``input`` and ``result`` are left out, and the error but for its words; so is what
+    is as in a new job.
+    """
+    row: dict[str, Any] = {}
+    for name, usual in _ROW.items():
+        value = getattr(state, name)
+        if value != usual and value != []:
+            row[name] = value
+    row["status"] = str(state.status)
+    if state.links:
+        row["links"] = [link.copy() for link in state.links]
+    if state.clock:
+        row["clock"] = copy_of(state.clock)
+    if state.error is not None:
+        row["error"] = words_of(state.error)
+    return row
+
+
+def words_of(error: Mapping[str, Any]) -> dict[str, Any]:
+    """Return of an error what can be searched for: its class and its message."""
+    return {name: error[name] for name in ("class", "message") if name in error}
+
+
+def _archived(event: RecordedEvent) -> JobState:
+    """Return the job that goes on from a marker, as its row says."""
+    time = effective_time(event)
+    state = JobState(event.subject, event.position, time, time)
+    row: Mapping[str, Any] = event.payload.get("row") or {}
+    for name, value in row.items():
+        if value is not None and (name in _ROW or name == "error"):
+            setattr(state, name, value)
+    state.id, state.status = event.subject, JobStatus(state.status)
+    state.links = [list(link) for link in state.links]
+    state.clock = copy_of(state.clock)
+    state.last_position = event.position
+    state.events += 1
+    state.updated = max(state.updated, time)
+    state.archived_time = time
+    claim(state.clock, time, 0, _ARCHIVED)
+    return state
+
+
 def is_passed(status: JobStatus, then: int | None, new: JobStatus, time: int) -> bool:
     """Return whether a job with a status since ``then`` is past another one: it comes late."""
     if then is None or time > then:
@@ -267,8 +347,10 @@ def _note(state: JobState, type_: str, time: int, payload: Mapping[str, Any]) ->
     """Apply an event that says something about the job without describing its work."""
     if type_ == "job.linked":
         _link(state.links, [payload["to"], payload.get("role")])
-    elif type_ == "job.archived":
-        state.archived_time = max(time, state.archived_time or time)
+    elif type_ in ("job.archived", "job.restored"):
+        if not newer_fields(state.clock, time, 0) & _ARCHIVED:
+            state.archived_time = time if type_ == ARCHIVED else None
+            claim(state.clock, time, 0, _ARCHIVED)
     elif type_ in ("job.pinned", "job.unpinned") and not (
         newer_fields(state.clock, time, 0) & _PINNED
     ):

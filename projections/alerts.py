@@ -10,17 +10,17 @@ from typing import Any, Final
 import apsw
 import orjson
 
-from domain.alert import AlertState, AlertStatus, advance_alert, alert_view
+from domain.alert import AlertState, AlertStatus, advance_alert, alert_after, alert_view
 from domain.clock import effective_time, is_skewed
 from domain.events import RecordedEvent
 from domain.suggest import did_you_mean
 from domain.timestamps import format_timestamp
 from projections.cursor import decode_cursor, encode_cursor, fingerprint
+from projections.entities import entity_number
 from projections.paging import Shown, check_limit, check_values, invalid, shown_items, text_size
 from projections.seam import Batch
-from projections.sql import named_statements
+from projections.sql import delete_rows, named_statements
 from projections.states import EntityStates, advanced
-from projections.store import entity_number
 from projections.walks import Order, Value, Way, between, find_keys, is_any
 
 TIMELINE_MAX: Final = 1_000
@@ -31,6 +31,7 @@ _RANKS: Final[Mapping[str, int]] = {
     "alert.acknowledged": 1,
     "alert.notified": 1,
     "alert.resolved": 2,
+    "alert.purged": 3,
 }
 _COLUMNS: Final = tuple(AlertState.__dataclass_fields__)
 _LABELS: Final = _COLUMNS.index("labels")
@@ -44,7 +45,7 @@ class Alerts:
     """Each alert as it is now, and its timeline."""
 
     name = "alerts"
-    version = 1
+    version = 2
     types = frozenset(_RANKS)
 
     def schema(self, prefix: str) -> str:
@@ -74,6 +75,9 @@ class AlertsFold:
 
     def apply(self, batch: Batch) -> None:
         """Fold the events of each alert and write it."""
+        for alert in batch.gone:
+            self._states.end(alert)
+        delete_rows(self._db, self._sql, ("delete_alert", "delete_entries"), batch.gone)
         entries, rows = [], []
         states: dict[int, AlertState] = {}
         for alert, state, events in self._states.before(batch):
@@ -196,7 +200,10 @@ def alert_of(events: Iterable[RecordedEvent]) -> dict[str, Any] | None:
     state: AlertState | None = None
     entries: list[tuple[Any, ...]] = []
     for event in events:
-        state = advance_alert(state, event)
+        state = alert_after(state, event)
+        if state is None:
+            entries.clear()
+            continue
         entries.append(_entry(state.first_position, event))
         if len(entries) == 2 * TIMELINE_MAX:
             entries = sorted(entries, key=_by_time)[-TIMELINE_MAX:]

@@ -78,6 +78,12 @@ INSERT INTO ${g}alert_timeline (
     severity, message, skewed)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
+-- name: delete_alert
+DELETE FROM ${g}alerts WHERE alert = ?;
+
+-- name: delete_entries
+DELETE FROM ${g}alert_timeline WHERE alert = ?;
+
 -- name: newest_entries
 SELECT position, version, type, time, recordedtime, source, actor, by, reason, channel, severity,
        message, skewed

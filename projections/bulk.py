@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from operator import itemgetter
 from typing import Any, Final
 
+from projections.entities import write_lives
 from projections.seam import Feed, Projection, streams_of
 from projections.store import Generation, Store
 from projections.whole import LocalParts, Part, Parts, StartFolding, WholeProjection
@@ -98,7 +99,7 @@ class BulkBuild:
 
     def _write(self, part: Part) -> None:
         store = self._store
-        store.entities.write(part.entities)
+        write_lives(store.db, part.entities)
         for table in self._tables:
             rows = table.due(part.rows[table.projection].get(table.name, ()), part.begun)
             if rows:

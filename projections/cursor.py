@@ -10,7 +10,7 @@ import base64
 import binascii
 from collections.abc import Sequence
 from hashlib import blake2b
-from typing import Final
+from typing import Any, Final
 
 import orjson
 
@@ -40,13 +40,7 @@ def decode_cursor(bound_to: str, cursor: str, shape: Sequence[type]) -> Key:
         InvalidCursor: it is damaged, or was given for another list.
 
     """
-    if len(cursor) > _LONGEST or not cursor.isascii():
-        raise InvalidCursor("the cursor is not one of ours")
-    try:
-        text = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
-        parts = orjson.loads(text)
-    except (binascii.Error, orjson.JSONDecodeError):
-        raise InvalidCursor("the cursor is damaged") from None
+    parts = _parts(cursor)
     if not isinstance(parts, list) or len(parts) != len(shape) + 1:
         raise InvalidCursor("the cursor is not one of ours")
     if parts[0] != bound_to:
@@ -55,3 +49,27 @@ def decode_cursor(bound_to: str, cursor: str, shape: Sequence[type]) -> Key:
         if type(part) is not kind or (kind is int and part not in _INTEGERS):
             raise InvalidCursor("the cursor is damaged")
     return tuple(parts[1:])
+
+
+def position_in(cursor: str) -> int:
+    """Return the position that a cursor of a list of the views ends with, 0 where it has none.
+
+    The last part of its key is the position of an event: the first of an entity, or an entry's own.
+
+    Raises:
+        InvalidCursor: it is damaged.
+
+    """
+    parts = _parts(cursor)
+    last = parts[-1] if isinstance(parts, list) and parts else None
+    return last if type(last) is int and last in _INTEGERS else 0
+
+
+def _parts(cursor: str) -> Any:
+    if len(cursor) > _LONGEST or not cursor.isascii():
+        raise InvalidCursor("the cursor is not one of ours")
+    try:
+        text = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
+        return orjson.loads(text)
+    except (binascii.Error, orjson.JSONDecodeError):
+        raise InvalidCursor("the cursor is damaged") from None

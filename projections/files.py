@@ -16,11 +16,11 @@ from domain.events import RecordedEvent
 from domain.file import FACTS, FileState, FileStatus, advance_file, file_view
 from domain.timestamps import format_timestamp
 from projections.cursor import decode_cursor, encode_cursor, fingerprint
+from projections.entities import entity_number
 from projections.paging import Shown, check_limit, check_values, invalid, shown_items, text_size
 from projections.seam import Batch
-from projections.sql import named_statements
+from projections.sql import delete_rows, named_statements
 from projections.states import EntityStates
-from projections.store import entity_number
 from projections.walks import Condition, Order, Way, between, find_keys, is_any
 
 MATCHES_MAX: Final = 100
@@ -36,8 +36,10 @@ class Files:
     """Every message about a file with what matched it, and the last state of each path."""
 
     name = "files"
-    version = 2
-    types = frozenset(f"file.{verb}" for verb in ("observed", "matched", "processed", "removed"))
+    version = 3
+    types = frozenset(
+        f"file.{verb}" for verb in ("observed", "matched", "processed", "removed", "purged")
+    )
 
     def schema(self, prefix: str) -> str:
         """Return the DDL of its tables."""
@@ -73,6 +75,10 @@ class FilesFold:
 
     def apply(self, batch: Batch) -> None:
         """Fold the events of each path; write its messages, then what matched them."""
+        for file in batch.gone:
+            self._states.end(file)
+        names = ("delete_matches", "delete_messages", "delete_file")
+        delete_rows(self._db, self._sql, names, batch.gone)
         messages: list[tuple[Any, ...]] = []
         matches: list[tuple[int, RecordedEvent, int | None]] = []
         rows = []

@@ -83,6 +83,16 @@ VALUES (?, ?, ?, ?, ?, ?, ?);
 -- name: set_matched
 UPDATE ${g}file_messages SET matched = 1 WHERE message = ? AND matched = 0;
 
+-- name: delete_matches
+DELETE FROM ${g}file_matches
+WHERE message IN (SELECT message FROM ${g}file_messages WHERE file = ?);
+
+-- name: delete_messages
+DELETE FROM ${g}file_messages WHERE file = ?;
+
+-- name: delete_file
+DELETE FROM ${g}files WHERE file = ?;
+
 -- name: show_messages
 -- Of the numbers in a JSON array, in their order: a row for each of the first matches of a message,
 -- or one without a match.

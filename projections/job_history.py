@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from heapq import merge
 from operator import itemgetter
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import apsw
 
@@ -12,11 +13,11 @@ from domain.errors import NotFound
 from domain.history import HistoryEntry, history_values, history_view
 from domain.job import RANKS, STATUS_OF, JobStatus
 from projections.cursor import Key, decode_cursor, encode_cursor, fingerprint
+from projections.entities import entity_number
 from projections.job_states import JOB_TYPES, NOTE_TYPES
 from projections.paging import PAGE_BYTES, check_limit, text_size
 from projections.seam import Batch, Rows
-from projections.sql import named_statements, statements_of
-from projections.store import entity_number
+from projections.sql import delete_rows, named_statements, statements_of
 
 CHAIN_MAX: Final = 1_000
 """How many attempts of a chain are shown, at the most."""
@@ -38,7 +39,7 @@ class JobHistory:
     """Every transition of every job, and its progress by whole percents."""
 
     name = "job_history"
-    version = 2
+    version = 3
     types = JOB_TYPES
     ordered = frozenset({"insert_new_entry"})
 
@@ -85,13 +86,14 @@ class JobHistoryFold:
         """Nothing is remembered here."""
 
     def apply(self, batch: Batch) -> None:
-        """Write the entries of the events."""
+        """Write the entries of the events; a marker drops those of the life that it ends."""
         entries = [
             (*history_values(course, event), job, ENTRY_RANKS[event.type])
             for job, _, _, _, events, courses in batch.jobs
             for course, event in zip(courses, events, strict=True)
         ]
         entries.sort(key=itemgetter(0))
+        delete_rows(self._db, self._sql, ["delete_entries"], batch.gone)
         self._db.executemany(self._sql["insert_entry"], entries)
 
 
@@ -100,8 +102,22 @@ _SHAPE: Final = (int, int, int, int, int, int)
 _START: Final = (-(2**63), 0, 0)
 
 
+Earlier: TypeAlias = Callable[[str], list[HistoryEntry]]
+"""Returns what happened to a job, by its id, and is not in the views any more."""
+
+
+def nothing_earlier(_job_id: str) -> list[HistoryEntry]:
+    """Return nothing: all that is known of a job is in the views."""
+    return []
+
+
 def list_history(
-    db: apsw.Connection, job_id: str, attempts_all: bool, limit: int, cursor: str | None
+    db: apsw.Connection,
+    job_id: str,
+    attempts_all: bool,
+    limit: int,
+    cursor: str | None,
+    earlier: Earlier = nothing_earlier,
 ) -> tuple[list[dict[str, Any]], str | None]:
     """Return entries of one page and the cursor of the next: of a job, or of its whole chain.
 
@@ -125,13 +141,30 @@ def list_history(
             continue
         after: Key = start[3:] if start is not None and place == start[:3] else _START
         rows = db.execute(_SQL["list_entries"], (place[2], *after, limit + 1 - len(items)))
-        for row in rows:
+        for row in _merged(rows, earlier(shown_id or job_id), after):
             if len(items) == limit or size > PAGE_BYTES:
                 return items, encode_cursor(bound_to, last)
             items.append(_item(row, shown_id))
             size += text_size(row)
             last = (*place, row[3], row[15], row[0])
     return items, None
+
+
+def _merged(rows: Any, earlier: list[HistoryEntry], after: Key) -> Iterable[tuple[Any, ...]]:
+    """Return rows of entries, and those of earlier entries after a place, in their order."""
+    if not earlier:
+        return rows  # type: ignore[no-any-return]
+    archived = sorted(
+        (row for entry in earlier if _order(row := (*entry, entry_rank(entry))) > after),
+        key=_order,
+    )
+    known = {row[0] for row in archived}
+    # Until the views have passed the event that stands for them, they have them too.
+    return merge(archived, (row for row in rows if row[0] not in known), key=_order)
+
+
+def _order(row: tuple[Any, ...]) -> Key:
+    return row[3], row[15], row[0]
 
 
 def list_chain(db: apsw.Connection, job_id: str) -> list[str]:

@@ -38,6 +38,9 @@ ON CONFLICT DO NOTHING;
 -- The same where the caller knows that there is no conflict.
 INSERT INTO ${g}job_history VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
+-- name: delete_entries
+DELETE FROM ${g}job_history WHERE job = ?;
+
 -- name: list_entries
 -- In the order of the fields of an entry, then its rank.
 SELECT position, version, type, time, recordedtime, from_status, to_status, attempt, stage,

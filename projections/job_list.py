@@ -13,11 +13,11 @@ from domain.job import TERMINAL, JobStatus
 from domain.suggest import did_you_mean
 from domain.timestamps import MICROSECONDS, format_optional, format_timestamp
 from projections.cursor import Key, decode_cursor, encode_cursor, fingerprint
+from projections.entities import entity_number
 from projections.job_search import FOUND, find_by_words
 from projections.jobs import DOCUMENTS
 from projections.paging import Shown, check_limit, check_values, invalid, shown_items, text_size
 from projections.sql import named_statements
-from projections.store import entity_number
 from projections.walks import Found, Order, Value, Way, between, find_keys, is_any
 
 SORTS: Final = {
@@ -96,7 +96,7 @@ def list_jobs(
     bound_to = fingerprint("jobs", sorted(filters.items()), sort, rest)
     after = decode_cursor(bound_to, cursor, [int] * len(order.columns)) if cursor else None
     found = _find(db, wanted, filters, order, after, limit + 1)
-    items, last = shown_items(found, limit, lambda numbers: _shown(db, numbers, document))
+    items, last = shown_items(found, limit, lambda numbers: show_jobs(db, numbers, document))
     return items, encode_cursor(bound_to, last) if last else None
 
 
@@ -148,7 +148,7 @@ def _find(
     return find_keys(db, "jobs", order, ways, after, limit)
 
 
-def _shown(db: apsw.Connection, numbers: str, document: Document) -> Iterator[Shown]:
+def show_jobs(db: apsw.Connection, numbers: str, document: Document) -> Iterator[Shown]:
     """Yield jobs by their numbers (a JSON array), as `domain.job.job_view` shows them.
 
     Straight from the columns: a page of many spends most of its time here.
@@ -196,4 +196,4 @@ def find_job(
     number = entity_number(db, f"job/{job_id}")
     if number is None:
         return None
-    return next((job for _, job, _ in _shown(db, f"[{number}]", document)), None)
+    return next((job for _, job, _ in show_jobs(db, f"[{number}]", document)), None)

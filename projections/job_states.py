@@ -7,7 +7,7 @@ folded from the log again, which is always right.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from heapq import nlargest
 from operator import attrgetter
@@ -16,7 +16,17 @@ from typing import Any, Final, NamedTuple, TypeAlias
 import apsw
 
 from domain.events import RecordedEvent
-from domain.job import TERMINAL, Course, JobState, JobStatus, advance_job, course_of
+from domain.job import (
+    TERMINAL,
+    Course,
+    JobState,
+    JobStatus,
+    advance_job,
+    course_of,
+    job_after,
+    words_of,
+)
+from projections.entities import Ended
 
 REMEMBERED_MAX: Final = 10_000
 """How many jobs are remembered, at the most."""
@@ -33,9 +43,12 @@ COURSE_TYPES: Final = frozenset(
 """The event types that tell the course of a job."""
 
 NOTE_TYPES: Final = frozenset(
-    f"job.{verb}" for verb in ("retried", "linked", "pinned", "unpinned", "archived")
-)
-"""The event types that note something about a job."""
+    f"job.{verb}"
+    for verb in (
+        "retried", "linked", "continued", "pinned", "unpinned", "archived", "restored", "purged",
+    )
+)  # fmt: skip
+"""The event types that note something about a job, where they are no markers."""
 
 JOB_TYPES: Final = COURSE_TYPES | NOTE_TYPES
 """Every event type of a job."""
@@ -64,6 +77,7 @@ class Before(NamedTuple):
     started: int | None
     message: str | None
     error: Mapping[str, Any] | None
+    priority: int | None
 
 
 _before = attrgetter(*Before._fields)
@@ -86,7 +100,7 @@ class JobStates:
     """The jobs as of one position of the log."""
 
     def __init__(self, log: Log, rows: Rows | None = None) -> None:
-        self._log = log
+        self.log = log
         self.rows = rows
         self._known: dict[int, JobState] = {}
         self._bytes = 0
@@ -101,6 +115,27 @@ class JobStates:
         except BaseException:
             self._known.clear()
             raise
+
+    def end(self, ended: Sequence[Ended]) -> dict[int, Before]:
+        """Return how the jobs stood that markers end, by number, and forget them.
+
+        One that neither the rows nor the log tells of any more is left out.
+        """
+        found: dict[int, Before] = {}
+        missing: dict[int, RecordedEvent] = {}
+        for marker, job in ended:
+            if job is None:
+                continue
+            state = self._known.pop(job, None)
+            if state is None:
+                missing[job] = marker
+            else:
+                found[job] = _new(Before, _before(state))
+        if missing:
+            for state in self._loaded(list(missing.values()), list(missing)):
+                if state.first_position in missing:
+                    found[state.first_position] = _new(Before, _before(state))
+        return found
 
     def _fold(self, by_job: Mapping[int, list[RecordedEvent]], size: int) -> list[FoldedJob]:
         known = self._known
@@ -169,9 +204,9 @@ class JobStates:
     def _folded_again(self, event: RecordedEvent) -> JobState | None:
         """Return the job before an event, from the log."""
         state = None
-        for earlier in self._log(event.stream, event.position):
+        for earlier in self.log(event.stream, event.position):
             if earlier.type in JOB_TYPES:
-                state = advance_job(state, earlier)
+                state = job_after(state, earlier)
         return state
 
 
@@ -186,5 +221,5 @@ def _taken_documents(state: JobState, known_error: Mapping[str, Any] | None) -> 
         return None
     state.params = state.input = state.result = None
     if error is not None:
-        state.error = {name: error[name] for name in ("class", "message") if name in error}
+        state.error = words_of(error)
     return documents

@@ -12,7 +12,7 @@ import orjson
 from domain.job import JobState, JobStatus
 from projections.job_states import JOB_TYPES, Before
 from projections.seam import Batch, Rows
-from projections.sql import named_statements, statements_of
+from projections.sql import delete_rows, named_statements, statements_of
 
 DOCUMENTS: Final = ("params", "input", "result", "error")
 """The fields that are kept apart, because they can be large."""
@@ -29,7 +29,7 @@ class Jobs:
     """Each job as it is now."""
 
     name = "jobs"
-    version = 2
+    version = 4
     types = JOB_TYPES
     ordered: frozenset[str] = frozenset()
 
@@ -73,7 +73,9 @@ class JobsFold:
     def apply(self, batch: Batch) -> None:
         """Write what changed of each job."""
         inserts, moves, courses, filters, documents = [], [], [], [], []
-        for job, before, state, set_documents, _, _ in batch.jobs:
+        jobs = batch.jobs
+        delete_rows(self._db, self._sql, ("delete_job", "delete_documents"), batch.gone)
+        for job, before, state, set_documents, _, _ in jobs:
             row = _course_row(state, job)
             now = _filters(state)
             if before is None:

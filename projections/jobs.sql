@@ -112,3 +112,9 @@ INSERT INTO ${g}job_documents (job, params, input, result, error) VALUES (?, ?, 
 ON CONFLICT (job) DO UPDATE SET
     params = coalesce(excluded.params, params), input = coalesce(excluded.input, input),
     result = coalesce(excluded.result, result), error = coalesce(excluded.error, error);
+
+-- name: delete_job
+DELETE FROM ${g}jobs WHERE job = ?;
+
+-- name: delete_documents
+DELETE FROM ${g}job_documents WHERE job = ?;

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from projections.seam import Fold
-from projections.store import Generation
+import apsw
+
+from domain.errors import DiskFull, StorageFailed, UnreadableEvent
+from projections.job_states import JobStates, Log
+from projections.seam import Batch, Fold
+from projections.store import STORAGE, Generation
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -38,3 +45,42 @@ def are_caught_up(members: Sequence[Member], names: Iterable[str], head: int) ->
         if able and not at_head:
             return False
     return True
+
+
+def fold_batch(
+    db: apsw.Connection, member: Member, batch: Batch, log: Log
+) -> tuple[int, str] | None:
+    """Apply a batch up to the event that fails, if one does: its position, and the error."""
+    if member.fold is None or not batch.events:
+        return None
+    try:
+        with db:
+            member.fold.apply(batch)
+    except (*STORAGE, StorageFailed, DiskFull):
+        # The disk's fault, of the views or of the log: the whole step is tried again.
+        raise
+    except Exception as error:
+        member.fold.forget()
+        if len(batch.events) == 1:
+            position = batch.events[0].position
+            _logger.exception("%s failed at event %d", member.generation.name, position)
+            return position, f"{type(error).__name__}: {error}"
+        # The jobs before a half are known to the log alone.
+        for half in batch.halves(lambda: JobStates(log)):
+            failure = fold_batch(db, member, half, log)
+            half.close()
+            if failure is not None:
+                return failure
+    return None
+
+
+def stopped_before(
+    generation: Generation, error: UnreadableEvent, digest: bytes | None
+) -> Generation:
+    """Return a set of tables that stands before an event that cannot be read."""
+    return generation._replace(
+        position=error.position - 1,
+        digest=digest,
+        error=f"{type(error).__name__}: {error.detail}",
+        failed_position=error.position,
+    )

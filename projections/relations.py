@@ -14,9 +14,9 @@ from typing import Any, Final, NamedTuple
 import apsw
 import orjson
 
+from projections.entities import entity_number
 from projections.paging import check_values
 from projections.sql import named_statements
-from projections.store import entity_number
 from projections.ties import CAUSATION, CORRELATION, JOB, key_hash
 
 ENTITIES_MAX: Final = 500
@@ -130,6 +130,12 @@ def find_tied(db: apsw.Connection, kind: str, keys: Iterable[str]) -> list[tuple
     asked = orjson.dumps([(key_hash(key), key) for key in keys]).decode()
     rows: Any = db.execute(_SQL["find_tied"], (asked, kind, ENTITIES_MAX + 1)).fetchall()
     return [(key, stream) for key, _, stream in sorted(rows, key=lambda row: row[1])]
+
+
+def find_results(db: apsw.Connection, kind: str, key: str, limit: int) -> list[str]:
+    """Return the streams of the results that name a job or a path, as they came; so many."""
+    rows: Any = db.execute(_SQL["find_results"], (key_hash(key), kind, key, limit)).fetchall()
+    return [stream for (stream,) in rows]
 
 
 class _Search:

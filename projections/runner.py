@@ -23,8 +23,10 @@ import apsw
 from domain.errors import ChronicledError, DiskFull, NotFound, StorageFailed, UnreadableEvent
 from domain.events import RecordedEvent
 from domain.suggest import did_you_mean
+from projections import members as lanes_of
 from projections import store as storage
 from projections.bulk import BULK_EVENTS_MIN, BulkBuild, begin_bulk
+from projections.entities import Entities, drop_ended, stretches
 from projections.job_states import JobStates
 from projections.jobs import JobsFold
 from projections.members import Member, are_caught_up, find_member
@@ -32,6 +34,7 @@ from projections.pages import events_before, read_page
 from projections.progress import Projector
 from projections.registry import PROJECTIONS
 from projections.seam import Batch, Feed, Projection, ProjectionStatus
+from projections.search import merge_words
 from projections.store import Store, open_store, statuses
 from projections.whole import StartFolding
 
@@ -81,6 +84,7 @@ class ProjectionRunner(Projector):
         self.woken = threading.Event()
         self._path = path
         self._feed = feed
+        self._before = partial(events_before, feed)
         self._projections = {projection.name: projection for projection in projections}
         self._batch_events = batch_events
         self._build_events = build_events
@@ -93,6 +97,7 @@ class ProjectionRunner(Projector):
         self._store: Store | None = None
         self._members: list[Member] = []
         self._states: dict[int, JobStates] = {}
+        self._numbers: dict[int, Entities] = {}
         self._distrusted = False
         self._requested: set[str] = set()
         self._head = 0
@@ -168,7 +173,12 @@ class ProjectionRunner(Projector):
         self._begin_requested(store)
         self._begin_bulk(store)
         worked = self._advance_bulk(store)
-        return self._advance_lanes(store) or worked or store.sweep()
+        if self._advance_lanes(store) or worked:
+            return True
+        if self._drop_ended(store) or store.sweep():
+            return True
+        built = all(member.generation.live for member in self._members)
+        return built and merge_words(store.db)
 
     def _guarded(self, work: Callable[[], T]) -> T | None:
         """Do something with the file; a damaged one is put aside, and the answer is None."""
@@ -199,6 +209,7 @@ class ProjectionRunner(Projector):
         if self._store is None:
             self._store = open_store(self._path, self._feed, synchronous=self._synchronous)
             with self._store.transaction():
+                self._store.set_epoch(self._feed.epoch)
                 self._members = self._resume(self._store)
             self._publish()
         return self._store
@@ -210,7 +221,7 @@ class ProjectionRunner(Projector):
         if self._store is not None:
             with suppress(apsw.Error):
                 self._store.close()
-        self._store, self._members, self._states = None, [], {}
+        self._store, self._members, self._states, self._numbers = None, [], {}, {}
 
     def _put_aside(self, why: str) -> None:
         _logger.error("%s is moved away and built afresh: %s", self._path, why)
@@ -322,11 +333,14 @@ class ProjectionRunner(Projector):
             if member.active and member.generation.number not in in_bulk:
                 lanes.setdefault(member.generation.position, []).append(member)
         self._states = {after: self._states[after] for after in lanes if after in self._states}
+        self._numbers = {after: self._numbers[after] for after in lanes if after in self._numbers}
         worked = False
         following: int | None = None
         head = self._feed.head()
-        for after, lane in sorted(lanes.items(), reverse=True):
-            worked |= self._advance(store, lane, after, following)
+        for after, members in sorted(lanes.items(), reverse=True):
+            # A build of whole streams may have come past the live tables, and taken their place.
+            lane = [member for member in members if member in self._members]
+            worked |= bool(lane) and self._advance(store, lane, after, following)
             following = min(
                 (each.generation.position for each in lane if each.active), default=None
             )
@@ -367,13 +381,14 @@ class ProjectionRunner(Projector):
             if blocked is None:
                 self._apply(store, lane, page, reached)
             else:
-                self._stop_before(store, lane, blocked)
+                self._fail(store, lane, blocked)
             for member in lane:
                 complete = self._is_complete(member, reached >= head)
                 if complete or (reached > UNINDEXED_MAX and not member.generation.live):
                     complete &= self._is_indexed(store, member)
                 if complete:
                     self._swap(store, member)
+            self._drop_ended(store)
             store.set_head(head)
         self._publish(head)
         return True
@@ -381,13 +396,28 @@ class ProjectionRunner(Projector):
     def _apply(
         self, store: Store, lane: list[Member], page: Sequence[RecordedEvent], reached: int
     ) -> None:
+        """Apply a page, stretch by stretch: in each, an entity has one life at the most."""
+        parts = stretches(page)
+        for number, part in enumerate(parts, 1):
+            active = [member for member in lane if member.active]
+            if active:
+                end = reached if number == len(parts) else part[-1].position
+                self._apply_stretch(store, active, part, end)
+
+    def _apply_stretch(
+        self, store: Store, lane: list[Member], events: Sequence[RecordedEvent], reached: int
+    ) -> None:
         states = self._states_of(lane)
-        whole = Batch(page, store.entities.number(page), states)
+        after = lane[0].generation.position
+        numbers = self._numbers.pop(after, None) or Entities(store.db)
+        ahead = [each.generation.position for each in self._members]
+        numbered = numbers.number(events, min([at for at in ahead if at > after], default=None))
+        whole = Batch(events, numbered.entities, states, numbered.ended)
         for member in lane:
             batch = whole.of(self._projections[member.generation.name].types)
-            failure = self._fold(store, member, batch)
+            failure = lanes_of.fold_batch(store.db, member, batch, self._before)
             position = reached if failure is None else failure[0] - 1
-            newest = next((event for event in reversed(page) if event.position <= position), None)
+            newest = next((event for event in reversed(events) if event.position <= position), None)
             member.generation = member.generation._replace(
                 position=position,
                 digest=self._feed.digest_at(position),
@@ -396,56 +426,32 @@ class ProjectionRunner(Projector):
                 failed_position=failure and failure[0],
             )
             store.advance(member.generation)
+        self._numbers[reached] = numbers
         if whole.jobs_are_known:
             self._states[reached] = states
         whole.close()
 
-    def _stop_before(self, store: Store, lane: list[Member], error: UnreadableEvent) -> None:
+    def _drop_ended(self, store: Store) -> bool:
+        """Drop the numbers of lives that every set of tables has seen the end of."""
+        positions = [member.generation.position for member in self._members]
+        return drop_ended(store.db, min(positions, default=0))
+
+    def _fail(self, store: Store, lane: list[Member], error: UnreadableEvent) -> None:
         """Fail a lane at an event that this program cannot read: to pass over it would be wrong."""
         _logger.error("the projections stop: %s", error.detail)
+        digest = self._feed.digest_at(error.position - 1)
         for member in lane:
-            member.generation = member.generation._replace(
-                position=error.position - 1,
-                digest=self._feed.digest_at(error.position - 1),
-                error=f"{type(error).__name__}: {error.detail}",
-                failed_position=error.position,
-            )
+            member.generation = lanes_of.stopped_before(member.generation, error, digest)
             store.advance(member.generation)
 
     def _states_of(self, lane: list[Member]) -> JobStates:
         """Return the jobs as of the position of a lane."""
         states = self._states.pop(lane[0].generation.position, None)
         if states is None:
-            states = JobStates(partial(events_before, self._feed))
+            states = JobStates(self._before)
         folds = [member.fold for member in lane if isinstance(member.fold, JobsFold)]
         states.rows = folds[0].load if folds else None
         return states
-
-    def _fold(self, store: Store, member: Member, batch: Batch) -> tuple[int, str] | None:
-        """Apply a batch up to the event that fails, if one does: its position, and the error."""
-        if member.fold is None or not batch.events:
-            return None
-        try:
-            with store.db:
-                member.fold.apply(batch)
-        except (*storage.STORAGE, StorageFailed, DiskFull):
-            # The disk's fault, of the views or of the log: the whole step is tried again.
-            raise
-        except Exception as error:
-            member.fold.forget()
-            events = batch.events
-            if len(events) == 1:
-                position = events[0].position
-                _logger.exception("%s failed at event %d", member.generation.name, position)
-                return position, f"{type(error).__name__}: {error}"
-            for half in (events[: len(events) // 2], events[len(events) // 2 :]):
-                # The jobs before this half are known to the log alone.
-                part = Batch(half, batch.entities, JobStates(partial(events_before, self._feed)))
-                failure = self._fold(store, member, part)
-                part.close()
-                if failure is not None:
-                    return failure
-        return None
 
     def _is_complete(self, member: Member, at_head: bool) -> bool:
         """Whether a build may take the place of the live tables, or is all there will be."""

@@ -8,15 +8,17 @@ alone: never of where a batch ends, nor of any clock.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol, TypeAlias
 
 import apsw
 
+from domain.epochs import LostStretch
 from domain.events import RecordedEvent
-from projections.job_states import JOB_TYPES, FoldedJob, JobStates
+from projections.entities import Ended
+from projections.job_states import JOB_TYPES, Before, FoldedJob, JobStates
 
 Rows: TypeAlias = dict[str, list[tuple[Any, ...]]]
 """Rows by the name of the statement that writes them."""
@@ -53,6 +55,10 @@ class Feed(Protocol):
         """Return the log's digest as of a position."""
         ...
 
+    def lost_stretches(self) -> Sequence[LostStretch]:
+        """Return the stretches of positions that epochs left empty, the oldest first."""
+        ...
+
 
 class StreamFeed(Protocol):
     """The log as whole streams, for feeds that can; streams are numbered as they first came."""
@@ -77,10 +83,13 @@ def streams_of(feed: Feed) -> StreamFeed | None:
 
 
 class Batch:
-    """Events of the types a projection wants, in log order.
+    """Events of the types a projection wants, in log order; of each stream one life at the most.
 
-    ``entities`` gives each stream's number: the position of its first event. It is the key by
-    which projections keep an entity, short and rising where ids are long and random.
+    ``entities`` gives each stream's number: the position of the first event of its life. It is the
+    key by which projections keep an entity, short and rising where ids are long and random.
+
+    ``ended`` are the markers among the events, with the entities that they end: a fold takes back
+    what it knew of those before it takes the events.
     """
 
     def __init__(
@@ -88,10 +97,12 @@ class Batch:
         events: Sequence[RecordedEvent],
         entities: Mapping[str, int],
         states: JobStates,
+        ended: Sequence[Ended] = (),
         parts: dict[frozenset[str], Batch] | None = None,
     ) -> None:
         self.events = events
         self.entities = entities
+        self.ended = ended
         self._states = states
         self._parts = {} if parts is None else parts
         self._failure: Exception | None = None
@@ -101,14 +112,40 @@ class Batch:
         part = self._parts.get(types)
         if part is None:
             events = [event for event in self.events if event.type in types]
-            self._parts[types] = part = Batch(events, self.entities, self._states, self._parts)
+            ended = [each for each in self.ended if each.marker.type in types]
+            part = Batch(events, self.entities, self._states, ended, self._parts)
+            self._parts[types] = part
         return part
+
+    def halves(self, states: Callable[[], JobStates]) -> Iterator[Batch]:
+        """Yield the two halves of the batch, to be folded with states of their own."""
+        middle = len(self.events) // 2
+        for events in (self.events[:middle], self.events[middle:]):
+            first, last = events[0].position, events[-1].position
+            ended = [each for each in self.ended if first <= each.marker.position <= last]
+            yield Batch(events, self.entities, states(), ended)
+
+    @cached_property
+    def gone(self) -> list[int]:
+        """The numbers of the entities that end, as far as they are known."""
+        return [each.entity for each in self.ended if each.entity is not None]
+
+    @cached_property
+    def tombstones(self) -> frozenset[int]:
+        """The positions of the events that leave nothing, and begin nothing."""
+        return frozenset(each.marker.position for each in self.ended if each.is_purge)
+
+    def life(self, ended: Ended) -> Iterator[RecordedEvent]:
+        """Yield the events of an entity that ended, as far as the log still has them."""
+        for event in self._states.log(ended.marker.stream, ended.marker.position):
+            if ended.entity is not None and event.position >= ended.entity:
+                yield event
 
     @property
     def jobs_are_known(self) -> bool:
         """Whether the states of the jobs are those after the batch."""
         part = self.of(JOB_TYPES)
-        return "jobs" in part.__dict__ or not part.events
+        return "folded" in part.__dict__ or not part.events
 
     def close(self) -> None:
         """Let go of the parts, which know each other in a circle: nobody needs them any more."""
@@ -123,8 +160,11 @@ class Batch:
     def by_entity(self) -> dict[int, list[RecordedEvent]]:
         """The events of each entity, in log order; entities by rising number."""
         found: dict[str, list[RecordedEvent]] = {}
+        tombstones = self.tombstones
         for event in self.events:
             stream = event.stream
+            if tombstones and event.position in tombstones:
+                continue
             if stream in found:
                 found[stream].append(event)
             else:
@@ -132,17 +172,25 @@ class Batch:
         entities = self.entities
         return dict(sorted([(entities[stream], events) for stream, events in found.items()]))
 
-    @cached_property
+    @property
     def jobs(self) -> list[FoldedJob]:
         """The jobs that the batch tells of, by rising number: folded once for all who ask."""
-        part = self.of(JOB_TYPES)
-        if part is not self:
-            return part.jobs
+        return self.of(JOB_TYPES).folded[0]
+
+    @property
+    def ended_jobs(self) -> Mapping[int, Before]:
+        """How the jobs stood that end, by number, as far as anything tells of them."""
+        return self.of(JOB_TYPES).folded[1]
+
+    @cached_property
+    def folded(self) -> tuple[list[FoldedJob], Mapping[int, Before]]:
+        """The jobs of a batch that holds events of jobs only, and those that end."""
         if self._failure is not None:
             # Rows of `jobs` may be beyond the batch by now: nobody can fold it once more.
             raise self._failure
         try:
-            return self._states.fold(self.by_entity, self.size)
+            ended = self._states.end(self.ended)
+            return self._states.fold(self.by_entity, self.size), ended
         except Exception as error:
             self._failure = error
             raise

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Mapping
+from contextlib import suppress
 from operator import attrgetter
 from typing import Final
 
@@ -22,6 +23,9 @@ from projections.sql import named_statements, statements_of
 QUERY_CHARACTERS_MAX: Final = 1_000
 """How long the words of a search may be together."""
 
+MERGED_PAGES: Final = 500
+"""How many pages of the index are merged in one step, about."""
+
 Words = tuple[str | None, str | None, str | None]
 
 
@@ -29,7 +33,7 @@ class Search:
     """The names, errors and messages of jobs, by their words."""
 
     name = "search"
-    version = 2
+    version = 3
     types = JOB_TYPES
     ordered: frozenset[str] = frozenset()
 
@@ -63,8 +67,10 @@ class SearchFold:
 
     def apply(self, batch: Batch) -> None:
         """Write the words of each job where they changed."""
-        new, changed, gone = [], [], []
-        for job, before, state, _, _, _ in batch.jobs:
+        new, changed = [], []
+        jobs = batch.jobs
+        gone = [(job,) for job in batch.gone]
+        for job, before, state, _, _, _ in jobs:
             if before is None:
                 shown = _WORDLESS
             elif _of_words(state) == _of_words(before):
@@ -81,11 +87,35 @@ class SearchFold:
                 gone.append((job,))
             else:
                 changed.append((*now, job))
+        self._db.executemany(self._sql["delete_words"], gone)
+        if batch.gone:
+            self._db.execute(self._sql["note_gone"], (1,))
         self._db.executemany(self._sql["insert_words"], new)
         self._db.executemany(self._sql["replace_words"], changed)
-        self._db.executemany(self._sql["delete_words"], gone)
 
 
+def merge_words(db: apsw.Connection) -> bool:
+    """Merge a part of the live index where jobs have ended; return whether there was one to merge.
+
+    Until all of it is merged the file has their words: an index only notes what is deleted.
+    """
+    stage = db.execute(_SQL["find_gone"]).get
+    if stage is None:
+        return False
+    with db:
+        before = db.total_changes()
+        # An index that somebody took away has no words.
+        with suppress(apsw.SQLError):
+            db.execute(_SQL["merge"], (-MERGED_PAGES if stage == 1 else MERGED_PAGES,))
+        # So says SQLite that there was nothing left to merge.
+        if stage != 1 and db.total_changes() - before < 2:
+            db.execute(_SQL["forget_gone"])
+        else:
+            db.execute(_SQL["note_gone"], (2,))
+    return True
+
+
+_SQL = named_statements("search.sql")
 _WORDLESS: Final[Words] = (None, None, None)
 _of_words = attrgetter("name", "message", "error", "status")
 

@@ -8,8 +8,11 @@ is left out of it: apsw goes over its text for each row, a microsecond for a tho
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
+
+import apsw
 
 _NAME = re.compile(r"^-- name: (\w+)\n", re.MULTILINE)
 _COMMENT = re.compile(r"^ *--.*\n", re.MULTILINE)
@@ -30,6 +33,18 @@ def statements_of(file_name: str, prefix: str, *names: str) -> dict[str, str]:
     """Return some statements of a file by their names."""
     statements = named_statements(file_name, prefix)
     return {name: statements[name] for name in names}
+
+
+def delete_rows(
+    db: apsw.Connection,
+    statements: Mapping[str, str],
+    names: Iterable[str],
+    entities: Sequence[int],
+) -> None:
+    """Run the statements that delete the rows of an entity, in their order, for each of some."""
+    if entities:
+        for name in names:
+            db.executemany(statements[name], [(entity,) for entity in entities])
 
 
 def _compact(name: str, text: str) -> str:

@@ -34,6 +34,11 @@ class EntityStates(Generic[S]):
                 state = load(entity)
             yield entity, state, events
 
+    def end(self, entity: int) -> S | None:
+        """Return the state of an entity that ends, and forget it."""
+        state = self._known.pop(entity, None)
+        return self._load(entity) if state is None else state
+
     def keep(self, states: Mapping[int, S], batch: Batch) -> None:
         """Remember the states after a batch, whose rows are written."""
         self._known.update(states)

@@ -8,32 +8,27 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple
-from zlib import crc32
 
 import apsw
 
+from domain.epochs import kept_of
 from domain.errors import ChronicledError, DiskFull, StorageFailed
-from domain.events import RecordedEvent
 from projections.seam import Feed, Projection, ProjectionStatus
 from projections.sql import named_statements
 
 APPLICATION_ID: Final = 0x63687276
 """``application_id`` of a views file: "chrv"."""
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
 """``user_version`` of the tables in ``store.sql``."""
 BUSY_TIMEOUT_MS: Final = 10_000
 """How long a connection waits for a lock held elsewhere (milliseconds)."""
-ENTITIES_CACHED_MAX: Final = 50_000
-"""How many streams' numbers are kept in memory."""
 NO_VERSION: Final = -1
 """The version of tables that are filled out of order: no program goes on with them."""
-ENTITY_LENGTH_MAX: Final = 512
-"""Streams with longer names are looked up each time."""
 
 DAMAGED: Final = (apsw.CorruptError, apsw.NotADBError)
 """What SQLite raises when the file is not what it wrote."""
@@ -185,14 +180,31 @@ def _check(connection: apsw.Connection, feed: Feed) -> None:
         raise _UnusableError(f"schema {version}, this program knows {SCHEMA_VERSION}", "newer")
     if version < SCHEMA_VERSION:
         raise _UnusableError(f"schema {version}, this program has {SCHEMA_VERSION}", None)
-    meta = read_meta(connection)
-    if meta.get("log_id") != feed.log_id:
-        raise _UnusableError("the views of another log", None)
-    if meta.get("epoch") != feed.epoch:
-        raise _UnusableError(f"views of epoch {meta.get('epoch')}, the log has {feed.epoch}", None)
+    if (why := misfit(connection, feed)) is not None:
+        raise _UnusableError(why, None)
     for each in list_generations(connection):
         if each.position and each.digest != feed.digest_at(each.position):
             raise _UnusableError(f"the log has another event at {each.position}", None)
+
+
+def misfit(connection: apsw.Connection, feed: Feed) -> str | None:
+    """Return why views are of another log, or of another epoch of it; None where they are not.
+
+    Those of an earlier epoch are good where they know nothing of a tail that was lost.
+    """
+    meta = read_meta(connection)
+    if meta.get("log_id") != feed.log_id:
+        return "the views are of another log"
+    epoch = meta.get("epoch")
+    if epoch == feed.epoch:
+        return None
+    kept = kept_of(epoch, feed.lost_stretches()) if isinstance(epoch, int) else 0
+    # A build in no order knows streams beyond its position.
+    newest = connection.execute(_SQL["newest_entity"]).get or 0
+    known = max([newest, *(each.position for each in list_generations(connection))])
+    if known <= kept:
+        return None
+    return f"the views are of epoch {epoch} up to {known}, of which epoch {feed.epoch} has {kept}"
 
 
 def read_meta(connection: apsw.Connection) -> dict[str, Any]:
@@ -204,24 +216,6 @@ def list_generations(connection: apsw.Connection) -> list[Generation]:
     """Return every set of tables: by projection, the build before the live ones."""
     rows = connection.execute(_SQL["list_generations"])
     return [Generation(row[0], row[1], bool(row[2]), *row[3:]) for row in rows]
-
-
-def entity_number(db: apsw.Connection, stream: str) -> int | None:
-    """Return the number of a stream, None when it is not known."""
-    try:
-        number: int | None = db.execute(_SQL["find_entity"], (_hash(stream), stream)).get
-    except UnicodeEncodeError:
-        return None
-    return number
-
-
-def entity_row(number: int, stream: str) -> tuple[int, str, int]:
-    """Return the row that keeps the number of a stream."""
-    return number, stream, _hash(stream)
-
-
-def _hash(stream: str) -> int:
-    return crc32(stream.encode())
 
 
 def statuses(
@@ -282,7 +276,6 @@ class Store:
     db: apsw.Connection
 
     def __post_init__(self) -> None:
-        self.entities = Entities(self.db)
         self._file = file_at(self.path)
 
     @property
@@ -392,6 +385,10 @@ class Store:
         self.db.execute(f"PRAGMA incremental_vacuum({pages:d})").fetchall()
         return bool(self.db.pragma("freelist_count") < free)
 
+    def set_epoch(self, epoch: int) -> None:
+        """Write the epoch of the log."""
+        self.db.execute(_SQL["write_meta"], ("epoch", epoch))
+
     def set_head(self, head: int) -> None:
         """Write the head of the log, for readers that see this file alone."""
         self.db.execute(_SQL["write_meta"], ("head", head))
@@ -402,52 +399,3 @@ class Store:
 
     def _rename(self, old: str, new: str) -> None:
         self.db.execute(f'ALTER TABLE "{old}" RENAME TO "{new}"')
-
-
-class Entities:
-    """Numbers the streams: by the position of their first event."""
-
-    def __init__(self, db: apsw.Connection) -> None:
-        self._db = db
-        self._known: dict[str, int] = {}
-        self._long: list[str] = []
-
-    def number(self, events: Sequence[RecordedEvent]) -> Mapping[str, int]:
-        """Return the numbers of these events' streams, writing those that are new.
-
-        There may be more in it, and it holds until the next time.
-        """
-        self._forget()
-        known = self._known
-        unknown = {event.stream for event in events}.difference(known)
-        new: list[tuple[int, str, int]] = []
-        for event in events if unknown else ():
-            stream = event.stream
-            if stream not in unknown:
-                continue
-            unknown.remove(stream)
-            number: int | None = None
-            # Version 1 is the first event by definition, which saves looking for an earlier one.
-            if event.version != 1:
-                number = entity_number(self._db, stream)
-            if number is None:
-                number = event.position
-                new.append(entity_row(number, stream))
-            known[stream] = number
-            if len(stream) > ENTITY_LENGTH_MAX:
-                self._long.append(stream)
-        self.write(new)
-        return known
-
-    def write(self, rows: Iterable[tuple[int, str, int]]) -> None:
-        """Write numbers, as `entity_row` has them; some may be there already."""
-        self._db.executemany(_SQL["insert_entity"], rows)
-
-    def _forget(self) -> None:
-        """Drop the older half when too many are known, and what is too long to remember."""
-        for stream in self._long:
-            self._known.pop(stream, None)
-        self._long.clear()
-        if len(self._known) > ENTITIES_CACHED_MAX:
-            for stream in list(self._known)[: len(self._known) - ENTITIES_CACHED_MAX // 2]:
-                del self._known[stream]

@@ -25,17 +25,20 @@ CREATE TABLE projections (
     UNIQUE (name, live)
 ) STRICT;
 
--- The number of a stream is the position of its first event: one short, rising key for every
--- projection, where the names of streams are long and random.
+-- The number of an entity is the position of its first event: one short, rising key for every
+-- projection, where the names of streams are long and random. `ended` is the position of the
+-- marker that ended it: such a row goes once every set of tables has passed that.
 CREATE TABLE entities (
     entity INTEGER PRIMARY KEY,
     stream TEXT NOT NULL,
-    hash   INTEGER NOT NULL
+    hash   INTEGER NOT NULL,
+    ended  INTEGER
 ) STRICT;
 
 -- A stream is found by a hash of its name: the names themselves are long, and so random that each
 -- new one is written to another page.
 CREATE INDEX entities_by_hash ON entities (hash);
+CREATE INDEX entities_by_end ON entities (ended) WHERE ended IS NOT NULL;
 
 -- name: read_meta
 SELECT key, value FROM views_meta;
@@ -75,9 +78,5 @@ SELECT name FROM pragma_table_list WHERE schema = 'main' AND type IN ('table', '
 -- name: list_indexes
 SELECT name FROM sqlite_schema WHERE type = 'index';
 
--- name: find_entity
--- Different names may have the same hash.
-SELECT entity FROM entities WHERE hash = ? AND stream = ?;
-
--- name: insert_entity
-INSERT INTO entities (entity, stream, hash) VALUES (?, ?, ?) ON CONFLICT DO NOTHING;
+-- name: newest_entity
+SELECT max(entity) FROM entities;

@@ -8,7 +8,7 @@ files). A job counts for the day it was submitted, an alert for that of its firs
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from operator import attrgetter
 from typing import Any, Final
@@ -17,13 +17,17 @@ import apsw
 
 from domain.alert import AlertState, AlertStatus, advance_alert
 from domain.clock import effective_time
+from domain.events import RecordedEvent
 from domain.job import TERMINAL, JobState, JobStatus
+from domain.lives import is_marker
 from domain.timestamps import EARLIEST, MICROSECONDS, format_timestamp
+from projections import purged
 from projections.alerts import Alerts
+from projections.entities import Ended
 from projections.job_states import JOB_TYPES, Before, FoldedJob
 from projections.paging import check_values
 from projections.seam import Batch, Rows
-from projections.sql import named_statements, statements_of
+from projections.sql import delete_rows, named_statements, statements_of
 from projections.states import EntityStates, advanced
 
 HOUR: Final = 3_600 * MICROSECONDS
@@ -41,15 +45,16 @@ BUCKETS: Final = tuple(0.001 * 2 ** (number / 4) for number in range(200))
 
 _ANY_KIND: Final = ""
 _ALERT_TYPES: Final = Alerts.types
-_FILE_TYPES: Final = frozenset({"file.observed"})
+_OBSERVED: Final = "file.observed"
+_FILE_TYPES: Final = frozenset({_OBSERVED, "file.purged"})
 
 
 class Summary:
     """How many jobs, alerts and files there are, by day and hour, and how long jobs take."""
 
     name = "summary"
-    version = 2
-    types = JOB_TYPES | _ALERT_TYPES | _FILE_TYPES
+    version = 3
+    types = JOB_TYPES | _ALERT_TYPES | _FILE_TYPES | {purged.SUMMARISED}
     ordered: frozenset[str] = frozenset()
 
     def schema(self, prefix: str) -> str:
@@ -65,6 +70,8 @@ class Summary:
         changes = _Changes()
         for _, _, state, _, _, _ in batch.jobs:
             changes.job(_job_facts(state), 1)
+        for counted, number in purged.counts_of_whole(_purges(batch)).items():
+            changes.of_day(counted, number)
         alerts = []
         for alert, events in batch.of(_ALERT_TYPES).by_entity.items():
             after = advanced(advance_alert, None, events)
@@ -76,11 +83,11 @@ class Summary:
             (*counted[:4], counted[4] if isinstance(counted[4], int) else str(counted[4]), number)
             for counted, number in changes.counters()
         ]
-        return {"add": counters, "write_alert": alerts}
+        return {"add": counters, "write_alert": alerts, "add_purged": changes.days()}
 
     def whole_statements(self, prefix: str) -> Mapping[str, str]:
         """Return the statements of the rows."""
-        return statements_of("summary.sql", prefix, "add", "write_alert")
+        return statements_of("summary.sql", prefix, "add", "write_alert", "add_purged")
 
 
 _JobFacts = tuple[int, str, str, int | None, int | None]
@@ -107,6 +114,41 @@ def _job_facts(job: JobState | Before) -> _JobFacts:
     return (job.submitted // HOUR, job.kind or _ANY_KIND, status, run, queue)
 
 
+def job_summary(state: JobState) -> dict[str, Any]:
+    """Return what a job adds to the counts, for the marker that purges it."""
+    hour, kind, status, run, queue = _job_facts(state)
+    return {"hour": hour, "kind": kind, "status": str(status), "run": run, "queue": queue}
+
+
+def alert_summary(state: AlertState) -> dict[str, Any]:
+    """Return what an alert adds to the counts, for the marker that purges it."""
+    return {"hour": _alert_hour(state), "state": str(state.state)}
+
+
+def file_summary(events: Iterable[RecordedEvent]) -> dict[str, Any]:
+    """Return what the messages about a file add to the counts, for the marker that purges it.
+
+    Of all its events; what an earlier purge counted is left out. There may be very many.
+    """
+    hours: Counter[int] = Counter()
+    for event in events:
+        if is_marker(event):
+            hours.clear()
+        elif event.type == _OBSERVED:
+            hours[observed_hour(event)] += 1
+    return hours_summary(hours)
+
+
+def observed_hour(event: RecordedEvent) -> int:
+    """Return the hour for which a message about a file counts."""
+    return effective_time(event) // HOUR
+
+
+def hours_summary(hours: Mapping[int, int]) -> dict[str, Any]:
+    """Return the same from how many messages there were in each hour."""
+    return {"hours": [[hour, hours[hour]] for hour in sorted(hours)]}
+
+
 def _bucket(seconds: float) -> int:
     return bisect_left(BUCKETS, seconds)
 
@@ -124,6 +166,7 @@ class _Changes:
     def __init__(self) -> None:
         self._jobs: dict[_JobFacts, int] = {}
         self._others: dict[tuple[str, int, str], int] = {}
+        self._days: dict[purged.Counted, int] = {}
 
     def job(self, facts: _JobFacts, number: int) -> None:
         """Count a job in (1) or out (-1)."""
@@ -133,6 +176,18 @@ class _Changes:
         """Count an alert or a message about a file in or out."""
         counted = (measure, hour, key)
         self._others[counted] = self._others.get(counted, 0) + number
+
+    def of_day(self, counted: purged.Counted, number: int) -> None:
+        """Count in what purges add to a day."""
+        self._days[counted] = self._days.get(counted, 0) + number
+
+    def moved(self, counted: purged.Counted) -> int:
+        """Return what was counted in of a day so far."""
+        return self._days.get(counted, 0)
+
+    def days(self) -> list[tuple[Any, ...]]:
+        """Return how the counts of purges move: day, measure, kind, key and by how much."""
+        return sorted([(*counted, number) for counted, number in self._days.items() if number])
 
     def counters(self) -> list[tuple[Counted, int]]:
         """Return each counter that changes, in the order of their keys, and by how much."""
@@ -160,12 +215,32 @@ class _Changes:
             if number:
                 for span, start in _spans(hour):
                     changes[measure, span, start, _ANY_KIND, key] += number
+        for (day, measure, kind, counted_key), number in self._days.items():
+            for span, start in ((TOTAL_SPAN, 0), (DAY_SPAN, day)):
+                changes[measure, span, start, kind, counted_key] += number
         return sorted([(counted, number) for counted, number in changes.items() if number])
 
 
 def _count_files(batch: Batch, changes: _Changes) -> None:
     for event in batch.of(_FILE_TYPES).events:
-        changes.other("file", effective_time(event) // HOUR, "observed", 1)
+        if event.type == _OBSERVED:
+            changes.other("file", effective_time(event) // HOUR, "observed", 1)
+
+
+def _purges(batch: Batch) -> list[RecordedEvent]:
+    """Return the tombstones, and what takes over what such say, in log order."""
+    return [
+        event
+        for event in batch.events
+        if event.type == purged.SUMMARISED or event.position in batch.tombstones
+    ]
+
+
+def _uncount_file(batch: Batch, ended: Ended, changes: _Changes) -> None:
+    """Take out the messages of a file that is purged, as far as they were counted."""
+    if ended.entity is not None:
+        for hour, number in file_summary(batch.life(ended))["hours"]:
+            changes.other("file", hour, "observed", -number)
 
 
 class SummaryFold:
@@ -192,8 +267,13 @@ class SummaryFold:
         """Count the events of a batch."""
         changes = _Changes()
         self._apply_jobs(batch.jobs, changes)
+        for before in batch.ended_jobs.values():
+            changes.job(_job_facts(before), -1)
         self._apply_alerts(batch.of(_ALERT_TYPES), changes)
         _count_files(batch, changes)
+        for ended in batch.of(_FILE_TYPES).ended:
+            _uncount_file(batch, ended, changes)
+        self._apply_purges(batch, changes)
         counters = changes.counters()
         self._db.executemany(self._sql["add"], [(*counted, number) for counted, number in counters])
         fallen = [counted for counted, number in counters if number < 0]
@@ -208,7 +288,27 @@ class SummaryFold:
                 changes.job(_job_facts(before), -1)
                 changes.job(_job_facts(state), 1)
 
+    def _apply_purges(self, batch: Batch, changes: _Changes) -> None:
+        """Count in what tombstones say, and what is missing of what others took over."""
+        for event in _purges(batch):
+            if event.type == purged.SUMMARISED:
+                for counted, total, _ in purged.taken_over(event):
+                    known: int = self._db.execute(self._sql["find_purged"], counted).get or 0
+                    changes.of_day(counted, total - known - changes.moved(counted))
+            else:
+                summary = event.payload.get("summary") or {}
+                for counted, number in purged.day_counts(event.type, summary):
+                    changes.of_day(counted, number)
+        days = changes.days()
+        self._db.executemany(self._sql["add_purged"], days)
+        self._db.executemany(self._sql["drop_no_purged"], [day[:4] for day in days if day[4] < 0])
+
     def _apply_alerts(self, batch: Batch, changes: _Changes) -> None:
+        for alert in batch.gone:
+            known = self._alerts.end(alert)
+            if known is not None:
+                changes.other("alert", _alert_hour(known), known.state, -1)
+        delete_rows(self._db, self._sql, ["delete_alert"], batch.gone)
         rows = []
         states: dict[int, AlertState] = {}
         for alert, state, events in self._alerts.before(batch):
@@ -246,8 +346,8 @@ def summarise(
     by_status = kinds.get(kind, {}) if kind else _sums(db, "status", span)[_ANY_KIND]
     alerts = _sums(db, "alert", span)[_ANY_KIND]
     summary = {
-        "since": _day_text(first) if since is not None else None,
-        "until": _day_text(last) if until is not None else None,
+        "since": day_text(first) if since is not None else None,
+        "until": day_text(last) if until is not None else None,
         "jobs": {
             "total": sum(by_status.values()),
             "by_status": by_status,
@@ -256,7 +356,7 @@ def summarise(
         "durations": _durations(db, span, kind, kept),
         "alerts": {str(state): alerts.get(state, 0) for state in AlertStatus},
         "days": [
-            {"date": _day_text(day), **counts}
+            {"date": day_text(day), **counts}
             for day, counts in _by_time(db, (DAY_SPAN, first, last), kind)
         ],
     }
@@ -267,6 +367,15 @@ def summarise(
             for hour, counts in _by_time(db, hours, kind)
         ]
     return summary
+
+
+def kept_counts(db: apsw.Connection, days: Iterable[int]) -> dict[purged.Counted, int]:
+    """Return what purges add to the counts of some days."""
+    found: dict[purged.Counted, int] = {}
+    for day in days:
+        rows: Any = db.execute(_SQL["purged_of"], (day,))
+        found |= {(day, measure, kind, key): count for measure, kind, key, count in rows}
+    return found
 
 
 def count_jobs(db: apsw.Connection) -> dict[str, int]:
@@ -342,5 +451,6 @@ def _by_time(
     return [(start, found[start]) for start in sorted(found)[-DAYS_MAX:]]
 
 
-def _day_text(day: int) -> str:
+def day_text(day: int) -> str:
+    """Return the date of a day that is numbered since 1970."""
     return format_timestamp(day * DAY)[:10]

@@ -24,12 +24,40 @@ CREATE TABLE ${g}summary_alerts (
     updated    INTEGER NOT NULL
 ) STRICT;
 
+-- What purged entities add to a day (numbered since 1970): part of the counters above. From it
+-- follows what is new in an event that takes over what tombstones said.
+CREATE TABLE ${g}summary_purged (
+    day     INTEGER NOT NULL,
+    measure TEXT NOT NULL,
+    kind    TEXT NOT NULL,
+    key     ANY NOT NULL,
+    count   INTEGER NOT NULL,
+    PRIMARY KEY (day, measure, kind, key)
+) STRICT, WITHOUT ROWID;
+
+-- name: find_purged
+SELECT count FROM ${g}summary_purged WHERE day = ? AND measure = ? AND kind = ? AND key = ?;
+
+-- name: purged_of
+SELECT measure, kind, key, count FROM summary_purged WHERE day = ?;
+
+-- name: add_purged
+INSERT INTO ${g}summary_purged (day, measure, kind, key, count) VALUES (?, ?, ?, ?, ?)
+ON CONFLICT (day, measure, kind, key) DO UPDATE SET count = count + excluded.count;
+
+-- name: drop_no_purged
+DELETE FROM ${g}summary_purged
+WHERE day = ? AND measure = ? AND kind = ? AND key = ? AND count = 0;
+
 -- name: load_alert
 SELECT state, state_time, first_seen, updated FROM ${g}summary_alerts WHERE alert = ?;
 
 -- name: write_alert
 INSERT OR REPLACE INTO ${g}summary_alerts (state, state_time, first_seen, updated, alert)
 VALUES (?, ?, ?, ?, ?);
+
+-- name: delete_alert
+DELETE FROM ${g}summary_alerts WHERE alert = ?;
 
 -- name: add
 INSERT INTO ${g}summary_counters (measure, span, start, kind, key, count)

@@ -2,7 +2,7 @@
 
 A job's own correlation and parent are columns of the jobs, with an index each. This projection
 adds what is written nowhere else: which entities name an event as their cause, which name a job,
-and to which run those belong that are no jobs.
+to which run those belong that are no jobs, and which results are of one file.
 """
 
 from __future__ import annotations
@@ -15,26 +15,36 @@ import apsw
 
 from domain.catalog import event_types
 from domain.events import RecordedEvent
+from domain.lives import ARCHIVED, HOUSEKEEPING, is_marker
 from projections.seam import Batch
-from projections.sql import named_statements
+from projections.sql import delete_rows, named_statements
 
 CORRELATION: Final = "correlation"
 CAUSATION: Final = "causation"
 JOB: Final = "job"
+PATH: Final = "path"
 
-_TYPES: Final = frozenset(entry.name for entry in event_types())
+_TYPES: Final = frozenset(
+    entry.name for entry in event_types() if entry.category not in HOUSEKEEPING
+)
+_RECORDED: Final = "result.recorded"
 _NAMING: Final = {"job.linked": "to", "job.retried": "next"}
 _PLAIN: Final = frozenset(
-    entry.name for entry in event_types() if entry.category == "job" and entry.name not in _NAMING
+    entry.name
+    for entry in event_types()
+    if entry.category == "job" and entry.name not in (*_NAMING, ARCHIVED)
 )
-"""The types of most events, which name nobody but by their ``causationid``."""
+"""The types of most events, which name nobody but by their ``causationid``.
+
+A marker with which a job goes on names whom its row names.
+"""
 
 
 class Ties:
-    """Who names which job, which cause and which run."""
+    """Who names which job, which cause, which run and which file."""
 
     name = "ties"
-    version = 1
+    version = 3
     types = _TYPES
 
     def schema(self, prefix: str) -> str:
@@ -51,25 +61,27 @@ class TiesFold:
 
     def __init__(self, db: apsw.Connection, prefix: str) -> None:
         self._db = db
-        self._insert = named_statements("ties.sql", prefix)["insert_tie"]
+        self._sql = named_statements("ties.sql", prefix)
 
     def forget(self) -> None:
         """Nothing is remembered here."""
 
     def apply(self, batch: Batch) -> None:
         """Write what the events name."""
+        delete_rows(self._db, self._sql, ["delete_ties"], batch.gone)
         # By place, not by name: this is asked of every event there is.
         naming = [
             event for event in batch.events if event[3] not in _PLAIN or "causationid" in event[10]
         ]
         if naming:
-            entities = batch.entities
+            entities, tombstones = batch.entities, batch.tombstones
             rows = {
                 (key_hash(key), kind, entities[event.stream], key)
                 for event in naming
+                if event.position not in tombstones
                 for kind, key in ties_of(event)
             }
-            self._db.executemany(self._insert, sorted(rows))
+            self._db.executemany(self._sql["insert_tie"], sorted(rows))
 
 
 def ties_of(event: RecordedEvent) -> Iterator[tuple[str, str]]:
@@ -81,6 +93,10 @@ def ties_of(event: RecordedEvent) -> Iterator[tuple[str, str]]:
         run = event.extensions.get("correlationid")
         if run is not None:
             yield CORRELATION, str(run)
+    if event.type == _RECORDED:
+        path = event.payload.get("path")
+        if isinstance(path, str):
+            yield PATH, path
     for job in named_jobs(event):
         yield JOB, job
 
@@ -90,7 +106,10 @@ def named_jobs(event: RecordedEvent) -> list[str]:
     said = event.payload.get
     if event.type in _PLAIN:
         return []
-    if event.type in _NAMING:
+    if event.type == ARCHIVED:
+        row = (said("row") or {}) if is_marker(event) else {}
+        named = [row.get("next"), *(link[0] for link in row.get("links") or ())]
+    elif event.type in _NAMING:
         named = [said(_NAMING[event.type])]
     else:
         named = [said("job"), *(said("jobs") or ())]

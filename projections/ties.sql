@@ -2,7 +2,8 @@
 
 -- name: schema
 -- `entity` has an event that names `key`: as its correlation (`kind` correlation), as the id of the
--- event that caused it (causation), or as a job (job). Found by a hash of the key: see `entities`.
+-- event that caused it (causation), as a job (job), or as the file of a result (path). Found by a
+-- hash of the key: see `entities`.
 CREATE TABLE ${g}ties (
     hash   INTEGER NOT NULL,
     kind   TEXT NOT NULL,
@@ -10,6 +11,10 @@ CREATE TABLE ${g}ties (
     key    TEXT NOT NULL,
     PRIMARY KEY (hash, kind, entity, key)
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX ${g}ties_by_entity ON ${g}ties (entity);
+
+-- name: delete_ties
+DELETE FROM ${g}ties WHERE entity = ?;
 
 -- name: insert_tie
 INSERT INTO ${g}ties (hash, kind, entity, key) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING;
@@ -21,6 +26,13 @@ FROM json_each(?) AS asked
 CROSS JOIN ties t ON t.hash = asked.value ->> 0 AND t.kind = ? AND t.key = asked.value ->> 1
 CROSS JOIN entities e ON e.entity = t.entity
 LIMIT ?;
+
+-- name: find_results
+-- The streams of the results that name a job, or a path.
+SELECT e.stream FROM ties t CROSS JOIN entities e ON e.entity = t.entity
+WHERE t.hash = ? AND t.kind = ? AND t.key = ?
+  AND e.stream > 'result/' AND e.stream < 'result0'
+ORDER BY t.entity LIMIT ?;
 
 -- name: find_job
 SELECT parent, correlation, kind, name, next, links FROM jobs WHERE job = ?;

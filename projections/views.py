@@ -14,20 +14,32 @@ import apsw
 import orjson
 
 from domain.errors import NotReady, QueryTimeout, StorageFailed
+from projections.aging import AgedPage, Place, list_aged, list_results
 from projections.alerts import AlertFilter, find_alert, list_alerts
 from projections.files import FileFilter, find_file, list_files
-from projections.job_history import list_chain, list_history
+from projections.job_history import Earlier, list_chain, list_history, nothing_earlier
 from projections.job_list import Document, JobFilter, find_job, list_jobs
 from projections.paging import LIMIT_DEFAULT, LIMIT_MAX, Page
+from projections.purged import Counted
+from projections.queues import find_queue, ids_in_section, list_queues
 from projections.registry import PROJECTIONS
 from projections.relations import (
     Relations,
     find_correlated,
     find_effects,
     find_family,
+    find_results,
     find_run,
 )
-from projections.seam import ProjectionStatus
+from projections.runs import (
+    RunJob,
+    find_jobs,
+    jobs_after,
+    jobs_before,
+    jobs_of_workflow,
+    known_streams,
+)
+from projections.seam import Feed, ProjectionStatus
 from projections.store import (
     BUSY_TIMEOUT_MS,
     DAMAGED,
@@ -36,13 +48,26 @@ from projections.store import (
     Generation,
     file_at,
     list_generations,
+    misfit,
     read_meta,
     statuses,
 )
-from projections.summary import count_jobs, summarise
+from projections.summary import count_jobs, kept_counts, summarise
+from projections.tasks import TaskFilter, list_tasks
+from projections.ties import JOB, PATH
+from projections.workflows import (
+    WorkflowFilter,
+    find_workflow,
+    list_versions,
+    list_workflows,
+)
 
+WORKFLOWS: Final = ("workflows",)
 TIES: Final = ("jobs", "ties")
 """The projections that know which entities are tied."""
+
+QUEUES: Final = ("jobs", "queues")
+"""The projections that know queues and the jobs in them."""
 
 QUERY_SECONDS: Final = 5.0
 """How long one query may take unless told otherwise."""
@@ -51,6 +76,7 @@ _DEADLINE_STEPS: Final = 20_000
 """How many steps of SQLite's machine pass between two looks at the clock."""
 _IDLE_MAX: Final = 8
 _ALL_JOBS, _ALL_ALERTS, _ALL_FILES = JobFilter(), AlertFilter(), FileFilter()
+_ALL_TASKS, _ALL_WORKFLOWS = TaskFilter(), WorkflowFilter()
 
 T = TypeVar("T")
 
@@ -66,8 +92,8 @@ class Views:
     """Answers from ``views.db``; any number of threads may ask at once.
 
     Every method may raise `NotReady` (not built yet), `QueryTimeout` or `StorageFailed`. Answers
-    hold times as RFC 3339 text; filters take them as microseconds. ``log`` (log id and epoch) is
-    for who reads without a runner, which would not leave the views of another log there.
+    hold times as RFC 3339 text; filters take them as microseconds. ``log`` is for who reads
+    without a runner, which would not leave the views of another log there.
     """
 
     def __init__(
@@ -77,7 +103,7 @@ class Views:
         timeout_seconds: float = QUERY_SECONDS,
         on_damage: Callable[[], None] | None = None,
         on_missing: Callable[[], None] | None = None,
-        log: tuple[str, int] | None = None,
+        log: Feed | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.path = path
@@ -96,6 +122,11 @@ class Views:
         there = copy(self)
         there._position = position  # noqa: SLF001  its own kind
         return there
+
+    @property
+    def position(self) -> int | None:
+        """Which position answers have to be as of; None for the present one."""
+        return self._position
 
     def list_jobs(
         self,
@@ -124,8 +155,11 @@ class Views:
         attempts_all: bool = False,
         limit: int = LIMIT_MAX,
         cursor: str | None = None,
+        earlier: Earlier = nothing_earlier,
     ) -> Page:
         """Return what happened to a job, or to the whole chain of attempts it belongs to.
+
+        ``earlier`` knows what happened to a job before, and is not in the views any more.
 
         Raises:
             NotFound: there is no such job.
@@ -133,7 +167,7 @@ class Views:
         """
         names = ("job_history", "jobs") if attempts_all else ("job_history",)
         (items, following), as_of = self._ask(
-            names, lambda db: list_history(db, job_id, attempts_all, limit, cursor)
+            names, lambda db: list_history(db, job_id, attempts_all, limit, cursor, earlier)
         )
         return Page(items, following, as_of)
 
@@ -178,6 +212,60 @@ class Views:
         """Return the last that is known of a path, None when nothing is, and the position."""
         return self._ask(("files",), lambda db: find_file(db, path))
 
+    def list_tasks(
+        self, wanted: TaskFilter = _ALL_TASKS, limit: int = LIMIT_DEFAULT, cursor: str | None = None
+    ) -> Page:
+        """Return a page of tasks of flowlord, the newest first."""
+        (items, following), as_of = self._ask(
+            ("tasks", "jobs"), lambda db: list_tasks(db, wanted, limit, cursor)
+        )
+        return Page(items, following, as_of)
+
+    def list_workflows(
+        self,
+        wanted: WorkflowFilter = _ALL_WORKFLOWS,
+        limit: int = LIMIT_DEFAULT,
+        cursor: str | None = None,
+    ) -> Page:
+        """Return a page of workflow files, by path."""
+        (items, following), as_of = self._ask(
+            WORKFLOWS, lambda db: list_workflows(db, wanted, limit, cursor)
+        )
+        return Page(items, following, as_of)
+
+    def workflow(self, path: str) -> tuple[dict[str, Any] | None, int]:
+        """Return a workflow file, None where it was never loaded, and the position."""
+        return self._ask(WORKFLOWS, lambda db: find_workflow(db, path))
+
+    def list_workflow_versions(
+        self, path: str, limit: int = LIMIT_DEFAULT, cursor: str | None = None
+    ) -> Page:
+        """Return a page of versions of a workflow file, the newest first.
+
+        Raises:
+            NotFound: it was never loaded.
+
+        """
+        (items, following), as_of = self._ask(
+            WORKFLOWS, lambda db: list_versions(db, path, limit, cursor)
+        )
+        return Page(items, following, as_of)
+
+    def queue(
+        self, name: str, limit: int = LIMIT_DEFAULT, document: Document = orjson.loads
+    ) -> tuple[dict[str, Any] | None, int]:
+        """Return a queue with the jobs in it, None when it is not known, and the position."""
+        return self._ask(QUEUES, lambda db: find_queue(db, name, limit, document))
+
+    def list_queues(self, limit: int = LIMIT_DEFAULT, cursor: str | None = None) -> Page:
+        """Return a page of queues, by name."""
+        (items, following), as_of = self._ask(QUEUES, lambda db: list_queues(db, limit, cursor))
+        return Page(items, following, as_of)
+
+    def queued_ids(self, name: str, section: int, limit: int) -> tuple[list[str], int]:
+        """Return the ids of the first jobs of a section of a queue, and the position."""
+        return self._ask(QUEUES, lambda db: ids_in_section(db, name, section, limit))
+
     def summary(
         self, since: int | None = None, until: int | None = None, kind: str | None = None
     ) -> dict[str, Any]:
@@ -188,6 +276,11 @@ class Views:
     def job_counts(self) -> dict[str, int]:
         """Return how many jobs have each status."""
         return self._ask(("summary",), count_jobs)[0]
+
+    def purged_sums(self, days: Iterable[int]) -> tuple[dict[Counted, int], int]:
+        """Return what purges add to the counts of some days, and the position."""
+        wanted = list(days)
+        return self._ask(("summary",), lambda db: kept_counts(db, wanted))
 
     def family(self, stream: str) -> tuple[Relations | None, int]:
         """Return an entity with its family, None when it is not known, and the position."""
@@ -201,9 +294,47 @@ class Views:
         """Return the streams of what has a correlation."""
         return self._ask(TIES, lambda db: find_correlated(db, correlation))[0]
 
+    def results(self, job_id: str, limit: int) -> tuple[list[str], int]:
+        """Return the streams of at most so many results that name a job, and the position."""
+        return self._ask(TIES, lambda db: find_results(db, JOB, job_id, limit))
+
+    def results_at(self, path: str, limit: int) -> tuple[list[str], int]:
+        """Return the streams of at most so many results that were recorded at a path, likewise."""
+        return self._ask(TIES, lambda db: find_results(db, PATH, path, limit))
+
     def effects(self, ids: Iterable[str]) -> list[tuple[str, str]]:
         """Return (event id, stream) of what names one of these events as its cause."""
         return self._ask(TIES, lambda db: find_effects(db, ids))[0]
+
+    def flow_jobs(self, streams: Iterable[str]) -> tuple[dict[str, RunJob], int]:
+        """Return those of some streams that are jobs of a workflow, and the position."""
+        return self._ask(("jobs",), lambda db: find_jobs(db, streams))
+
+    def jobs_before(self, run: str, workflow: str, until: int) -> list[RunJob]:
+        """Return the jobs of a run and workflow submitted up to a time, the newest first."""
+        return self._ask(("jobs",), lambda db: jobs_before(db, run, workflow, until))[0]
+
+    def jobs_after(self, run: str, workflow: str, since: int) -> list[RunJob]:
+        """Return the jobs of a run and workflow submitted since a time, the oldest first."""
+        return self._ask(("jobs",), lambda db: jobs_after(db, run, workflow, since))[0]
+
+    def jobs_of_workflow(
+        self, workflow: str, before: int, after: tuple[int, int], limit: int
+    ) -> tuple[list[RunJob], int]:
+        """Return jobs of a workflow that began before a position, and the position shown."""
+        return self._ask(("jobs",), lambda db: jobs_of_workflow(db, workflow, before, after, limit))
+
+    def known_streams(self, streams: Iterable[str]) -> set[str]:
+        """Return those of some streams that there are."""
+        return self._ask(("jobs",), lambda db: known_streams(db, streams))[0]
+
+    def aged(self, category: str, after: Place, until: int, limit: int) -> tuple[AgedPage, int]:
+        """Return jobs, alerts or files that began up to a time, and the position."""
+        return self._ask((f"{category}s",), lambda db: list_aged(db, category, after, until, limit))
+
+    def results_naming(self, jobs: Iterable[str]) -> list[tuple[str, str]]:
+        """Return (job, stream) of the results that name one of these jobs."""
+        return self._ask(TIES, lambda db: list_results(db, jobs))[0]
 
     def status(self) -> list[ProjectionStatus]:
         """Return how each projection stands, as the file tells it."""
@@ -252,10 +383,8 @@ class Views:
             return answer, min((live[name].position for name in names), default=0)
 
     def _check_log(self, db: apsw.Connection) -> None:
-        if self._log is not None:
-            meta = read_meta(db)
-            if (meta.get("log_id"), meta.get("epoch")) != self._log:
-                raise NotReady("the views are of another log, or of another epoch of it")
+        if self._log is not None and (why := misfit(db, self._log)) is not None:
+            raise NotReady(why)
 
     @contextmanager
     def _snapshot(self) -> Iterator[apsw.Connection]:

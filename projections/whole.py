@@ -8,12 +8,15 @@ other processes can fold them. Rows travel as `Part`, plain values that `marshal
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
+from operator import attrgetter
 from typing import Final, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 from domain.events import RecordedEvent
+from domain.lives import MARKERS, PURGED, is_marker
+from projections.entities import Ended, EntityRow, entity_row, is_entity
 from projections.job_states import JobStates
 from projections.seam import Batch, Projection, Rows, StreamFeed
-from projections.store import entity_row
 
 STREAMS_AT_ONCE: Final = 250
 """How many streams are read and folded at once: their events stay in the processor's caches."""
@@ -53,14 +56,14 @@ class WholeProjection(Projection, Protocol):
 class Part(NamedTuple):
     """Rows of some whole streams, by projection.
 
-    ``position`` and ``recordedtime`` are those of the newest event, ``begun`` is the position at
-    which the last of the streams begins: those of later parts begin after it.
+    ``position`` and ``recordedtime`` are those of the newest event, ``begun`` is a position
+    at which one of the streams began: those of later parts began after it.
     """
 
     position: int
     recordedtime: int
     begun: int
-    entities: list[tuple[int, str, int]]
+    entities: list[EntityRow]
     rows: dict[str, Rows]
 
 
@@ -178,20 +181,57 @@ def _whole_streams(pages: Iterable[Sequence[RecordedEvent]]) -> Iterator[list[Re
 
 
 def _part(events: list[RecordedEvent], projections: Sequence[WholeProjection]) -> Part:
-    numbers: dict[str, int] = {}
-    for event in events:
-        numbers.setdefault(event.stream, event.position)
-    batch = Batch(events, numbers, JobStates(_no_log))
+    lives = _Lives(events)
+    batch = Batch(lives.events, lives.numbers, JobStates(_no_log), lives.ended)
     newest = max(events)
     part = Part(
         newest.position,
         newest.recordedtime,
-        next(reversed(numbers.values())),
-        [entity_row(number, stream) for stream, number in numbers.items()],
+        # Later streams begin after that; where the first events of some are gone, others tell.
+        max([event.position for event in events if event.version == 1], default=0),
+        lives.rows,
         {each.name: each.whole_rows(batch.of(each.types)) for each in projections},
     )
     batch.close()
     return part
+
+
+class _Lives:
+    """The last life of each of some streams, and what is left of those before it.
+
+    ``events`` are those of the last lives and the tombstones, ``rows`` the numbers of all lives.
+    """
+
+    def __init__(self, events: Sequence[RecordedEvent]) -> None:
+        self.events: list[RecordedEvent] = []
+        self.numbers: dict[str, int] = {}
+        self.ended: list[Ended] = []
+        self.rows: list[EntityRow] = []
+        for stream, of_stream in groupby(events, key=attrgetter("stream")):
+            if is_entity(stream):
+                self._add(stream, list(of_stream))
+            else:
+                # No entity; what the last of its events says holds for all before it.
+                self.events.append(list(of_stream)[-1])
+
+    def _add(self, stream: str, events: list[RecordedEvent]) -> None:
+        life: list[RecordedEvent] = []
+        for event in events:
+            if event.type not in MARKERS or not is_marker(event):
+                life.append(event)
+                continue
+            if life:
+                self.rows.append(entity_row(life[0].position, stream, event.position))
+            life = []
+            if event.type in PURGED:
+                self.events.append(event)
+                self.ended.append(Ended(event, None))
+            else:
+                life.append(event)
+        if life:
+            self.events += life
+            self.numbers[stream] = life[0].position
+            self.rows.append(entity_row(life[0].position, stream))
 
 
 def _no_log(stream: str, position: int) -> Iterable[RecordedEvent]:

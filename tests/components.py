@@ -17,6 +17,7 @@ import pytest
 PACKAGES = {
     "curl": "curl",
     "prometheus": "prometheus",
+    "prometheus-alertmanager": "prometheus-alertmanager",
     "promtool": "prometheus",
     "strace": "strace",
     "systemd-analyze": "systemd",
@@ -25,6 +26,7 @@ PACKAGES = {
     "system-python": "python3",
     "root": "",
     "mount": "mount",
+    "nats-server": "nats-server",
 }
 """Every component a test may name, and the Debian package that has it."""
 

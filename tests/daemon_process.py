@@ -21,8 +21,13 @@ import httpx
 import pytest
 from waiting import wait_until
 
+from daemon.schedule import OFF
+from daemon.settings import SCHEDULES
+
 START_SECONDS = 30.0
 STOP_SECONDS = 30.0
+QUIET = {f"CHRONICLED_MAINTENANCE__{name.upper()}": OFF for name in SCHEDULES}
+"""Nothing is due at the hour: tests count the events of the log."""
 
 
 class NotifySocket:
@@ -90,7 +95,7 @@ class DaemonProcess:
         if self.notify is None:
             self.notify = NotifySocket(self._sockets)
         environment = {k: v for k, v in os.environ.items() if not k.startswith("CHRONICLED_")}
-        environment |= {"NOTIFY_SOCKET": str(self.notify.path), **self._environment}
+        environment |= {"NOTIFY_SOCKET": str(self.notify.path), **QUIET, **self._environment}
         with self.stderr_path.open("ab") as stderr:
             self.process = subprocess.Popen(
                 self.command,

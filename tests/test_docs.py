@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
+import pkgutil
 import pty
 import re
 import subprocess
@@ -19,13 +21,15 @@ import pytest
 import typer
 from daemon_process import DaemonProcess
 
+import daemon
 from daemon.cli.main import app
-from daemon.config import SECTIONS
+from daemon.config import TABLES
+from daemon.settings import SECTIONS
 from domain.errors import ChronicledError
 
 RUN = re.compile(r"<!-- run -->\n```(sh|console)\n(.*?)```", re.DOTALL)
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
-RUNNABLE = ("quickstart", "cli", "debugging", "http", "library")
+RUNNABLE = ("quickstart", "cli", "debugging", "http", "library", "backup", "size")
 """The pages whose commands are run."""
 PAGES = ("README.md", "CHANGELOG.md", "docs/*.md", "benchmarks/*.md", "daemon/**/*.md")
 
@@ -52,6 +56,14 @@ def commands(command: Any, name: str) -> Iterator[tuple[str, Any]]:
             yield from commands(child, f"{name} {word}")
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _everything() -> None:
+    """Import every module of the daemon: an error is known once its module is."""
+    for module in pkgutil.walk_packages(daemon.__path__, "daemon."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+
+
 def errors(base: type[ChronicledError] = ChronicledError) -> Iterator[type[ChronicledError]]:
     """Yield every class of error that has a code of its own."""
     if "code" in vars(base):
@@ -64,12 +76,17 @@ def test_every_setting_is_documented(repository: Path) -> None:
     """Each key of the configuration stands in its section's table, with its default."""
     page = (repository / "docs" / "configuration.md").read_text()
     wrong = []
-    for section, model in SECTIONS.items():
-        _, _, table = page.partition(f"\n## `[{section}]`\n")
+    headings = {f"[{section}]": model for section, model in SECTIONS.items()}
+    headings |= {f"[[{table}]]": model for table, model in TABLES.items()}
+    for section, model in headings.items():
+        _, _, table = page.partition(f"\n## `{section}`\n")
         for key, field in model.model_fields.items():
-            default = "see above" if key == "socket" else f"`{field.default}`"
+            given = None if field.is_required() else field.get_default(call_default_factory=True)
+            default = f"`{given}`" if given not in ("", (), {}) else "none"
+            default = "required" if field.is_required() else default
+            default = "see above" if key == "socket" else default
             if f"| `{key}` | {default} |" not in table.partition("\n## ")[0]:
-                wrong.append(f"[{section}] {key} = {field.default}")
+                wrong.append(f"{section} {key} = {default}")
     assert wrong == []
 
 
@@ -89,6 +106,22 @@ def test_every_command_is_documented(repository: Path) -> None:
     assert missing(page, sorted(options)) == []
 
 
+def test_the_json_of_every_command_is_documented(repository: Path) -> None:
+    """Each command that prints JSON stands in the table of what it prints."""
+    rows = [
+        line.split("|")[1]
+        for line in (repository / "docs" / "cli.md").read_text().splitlines()
+        if line.startswith("| `chronicled ")
+    ]
+    told = {name for row in rows for name in re.findall(r"`([^`]+)`", row)}
+    found = {
+        name
+        for name, command in commands(typer.main.get_command(app), "chronicled")
+        if any("--json" in option.opts for option in command.params)
+    }
+    assert found - told == set()
+
+
 def test_every_route_and_metric_is_documented(repository: Path, daemon: DaemonProcess) -> None:
     """What a running daemon offers by HTTP stands in docs/http.md, its metrics in metrics.md."""
     with daemon.client() as client:
@@ -100,6 +133,49 @@ def test_every_route_and_metric_is_documented(repository: Path, daemon: DaemonPr
     metrics = re.findall(r"(?m)^# TYPE (chronicled_\w+)", exposition)
     assert len(metrics) > 15
     assert missing(repository / "docs" / "metrics.md", metrics) == []
+
+
+RULES_TEST = """
+rule_files: [rules.yml]
+evaluation_interval: 1m
+tests:
+  - interval: 1m
+    input_series:
+      - {series: 'chronicled_backup_configured{instance="a"}', values: '1x60'}
+      - {series: 'chronicled_backup_shipping{instance="a"}', values: '1x20 0x40'}
+      - {series: 'chronicled_backup_lag_seconds{instance="a"}', values: '3x20 0+60x40'}
+      - {series: 'chronicled_snapshots_missed{instance="a"}', values: '1x60'}
+    alert_rule_test:
+      - {eval_time: 20m, alertname: ChronicledBackupNotShipping}
+      - {eval_time: 20m, alertname: ChronicledBackupBehind}
+      - {eval_time: 60m, alertname: ChronicledSnapshotsMissed}
+      - {eval_time: 60m, alertname: ChronicledNoBackup}
+      - eval_time: 60m
+        alertname: ChronicledBackupNotShipping
+        exp_alerts:
+          - exp_labels: {instance: a}
+            exp_annotations:
+              summary: "a ships nothing: chronicled backup status says why"
+      - eval_time: 60m
+        alertname: ChronicledBackupBehind
+        exp_alerts:
+          - exp_labels: {instance: a}
+            exp_annotations:
+              summary: "a has events of 2340 s that are not in the store"
+"""
+
+
+@pytest.mark.needs("promtool")
+def test_the_alert_rules_work(repository: Path, tmp_path: Path) -> None:
+    """Prometheus takes the rules of docs/metrics.md, and they fire when they should."""
+    page = (repository / "docs" / "metrics.md").read_text()
+    [rules] = re.findall(r"```yaml\n(groups:\n.*?)```", page, re.DOTALL)
+    assert set(re.findall(r"chronicled_\w+", rules)) <= set(re.findall(r"`(chronicled_\w+)", page))
+    (tmp_path / "rules.yml").write_text(rules)
+    (tmp_path / "test.yml").write_text(RULES_TEST)
+    command = ["promtool", "test", "rules", "test.yml"]
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert run.returncode == 0, run.stdout + run.stderr
 
 
 def test_every_event_type_is_documented(repository: Path) -> None:
@@ -219,7 +295,10 @@ def test_shown_commands_run(
     """The marked commands of a page run against a fresh daemon, and print what the page shows."""
     script, expected = shown(repository / name)
     assert script, f"no block of {name} is marked with <!-- run -->"
-    daemon = daemons().start().wait_caught_up()
+    # A place for the page that is about it; what goes there is what the page asks for.
+    settings = {"URL": f"file://{tmp_path}/store", "SNAPSHOT": "off", "PROVE": "false"}
+    environment = {f"CHRONICLED_BACKUP__{key}": value for key, value in settings.items()}
+    daemon = daemons(environment=environment if "backup" in name else {}).start().wait_caught_up()
     code, printed = on_terminal(script.replace("http://127.0.0.1:8321", daemon.url), tmp_path)
     assert code == 0, f"{script}\n{printed}"
     lines = iter([" ".join(line.split()) for line in printed.splitlines()])

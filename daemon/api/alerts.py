@@ -9,25 +9,23 @@ from typing import Annotated, Final
 
 import orjson
 from fastapi import Query
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
 from daemon.api.answers import Encoded, encode, respond
 from daemon.api.as_of import Shown, answer
-from daemon.api.bodies import Incoming, media_type, read_body
+from daemon.api.asked import By, Reason, read_asked
 from daemon.api.context import Context, InContext
 from daemon.api.ingest import receipts
 from daemon.api.log_reads import position_of, read_through
 from daemon.api.parameters import Listing, MemberId, Name, Reading, Since, Until, words
-from daemon.api.problems import invalid_body
 from daemon.api.waiting import wait_for_views
-from daemon.api.writing import append
+from daemon.api.writing import DECIDED, append
 from daemon.eventlog.requests import Append
-from daemon.intake.media import PLAIN
-from domain.alert import AlertState, AlertStatus, advance_alert
+from domain.alert import AlertState, AlertStatus, alert_after
 from domain.cloudevents import from_structured
-from domain.errors import NotFound, UnsupportedMediaType
+from domain.errors import NotFound
 from domain.events import NewEvent
 from domain.moments import Point
 from domain.payloads.alert import Severity
@@ -38,7 +36,6 @@ from projections.alerts import AlertFilter, alert_of
 SOURCE: Final = "/chronicled/api"
 """The source of events that the daemon records because somebody asked it over HTTP."""
 VIEWS: Final = ("alerts",)
-_BODY_BYTES_MAX: Final = 64 * 1024
 
 
 class AlertsParameters(Listing):
@@ -66,8 +63,8 @@ class Decision(BaseModel):
         json_schema_extra={"example": {"by": "ana", "reason": "the disk was full"}},
     )
 
-    by: str | None = Field(default=None, min_length=1, max_length=256, description="Who does it.")
-    reason: str | None = Field(default=None, max_length=4096, description="Why.")
+    by: By = None
+    reason: Reason = None
     id: str | None = Field(
         default=None,
         min_length=1,
@@ -134,32 +131,18 @@ async def resolve_alert(request: Request, context: InContext, alert_id: MemberId
 
 async def _decide(request: Request, context: Context, alert_id: str, kind: str) -> Response:
     started = perf_counter()
-    decision = await _read_decision(request)
+    decision = await read_asked(request, Decision)
     state = await context.readers.run(_fold, context, alert_id)
     event = _event(context, state, decision, kind)
-    appended = await append(context, Append([event]), started=started, kind="api")
+    appended = await append(context, Append([event]), started=started, kind=DECIDED)
     return receipts(appended)
-
-
-async def _read_decision(request: Request) -> Decision:
-    incoming = Incoming(request.scope, request.receive)
-    name = media_type(incoming)
-    body = await read_body(incoming, _BODY_BYTES_MAX)
-    if not body:
-        return Decision()
-    if name != PLAIN:
-        raise UnsupportedMediaType(f"The body has to be {PLAIN}.")
-    try:
-        return Decision.model_validate_json(body)
-    except ValidationError as error:
-        raise invalid_body(error) from None
 
 
 def _fold(context: Context, alert_id: str) -> AlertState:
     """Return the alert as the log has it now: the views may be behind."""
     state: AlertState | None = None
     for event in read_through(context, f"alert/{alert_id}"):
-        state = advance_alert(state, event)
+        state = alert_after(state, event)
     if state is None:
         raise _no_alert(alert_id)
     return state

@@ -17,8 +17,10 @@ from daemon.api.context import Context
 from daemon.api.log_reads import position_of
 from daemon.api.parameters import Listing, Reading
 from daemon.api.waiting import wait_for_views
+from domain.epochs import require_reached
 from domain.errors import BeingReplayed, InvalidCursor, NotReady
 from domain.moments import Point
+from projections.cursor import position_in
 from projections.paging import Page
 from projections.views import Views
 
@@ -75,7 +77,7 @@ async def answer(
     await wait_for_views(context, asked, names)
     if asked.point is None:
         cursor = asked.cursor if isinstance(asked, Listing) else None
-        return await context.readers.run(query, Shown(context.views, cursor))
+        return await context.readers.run(_now, context, query, cursor)
     place = await context.readers.run(Place.of, context, asked, asked.point)
     if _stand_at(context, names, place.position):
         # They may go on meanwhile.
@@ -84,6 +86,13 @@ async def answer(
             return await context.readers.run(query, Shown(now, place.cursor, place.encode))
     views = (await views_at(context, place.position, asked.timeout)).at(place.position)
     return await context.readers.run(query, Shown(views, place.cursor, place.encode))
+
+
+def _now(context: Context, query: Callable[[Shown], Encoded], cursor: str | None) -> Encoded:
+    """Run a query on the live views; a cursor may hold a position of a tail that was lost."""
+    if cursor is not None:
+        require_reached(context.log, position_in(cursor))
+    return query(Shown(context.views, cursor))
 
 
 def _stand_at(context: Context, names: Collection[str], position: int) -> bool:

@@ -21,6 +21,7 @@ from daemon.replay.changed_jobs import ChangedJobFilter, Range, list_changed_job
 from domain.changes import CATEGORIES, Category, Change, Step, compare, steps
 from domain.clock import effective_time
 from domain.cloudevents import to_structured
+from domain.epochs import require_reached
 from domain.errors import InvalidCursor, NotFound
 from domain.events import RecordedEvent
 from domain.job import JobStatus
@@ -156,7 +157,8 @@ def _jobs(context: Context, asked: DiffParameters) -> Encoded:
     else:
         # Of the first page, so that points in words (-2h) mean the same on each.
         since, upto, after = map(int, decode_cursor(bound_to, asked.cursor, (int, int, int)))
-        if not 0 <= since <= after <= upto <= context.log.head():
+        require_reached(context.log, since, after, upto)
+        if not 0 <= since <= after <= upto:
             raise InvalidCursor("the cursor is damaged, or of another log")
         between = Range(since, upto)
     deadline = deadline_of(context)
@@ -186,6 +188,7 @@ def _steps(context: Context, asked: StepsParameters, category: Category) -> Enco
     upto, after = context.log.head(), asked.after
     if asked.cursor is not None:
         upto, after = map(int, decode_cursor(bound_to, asked.cursor, (int, int)))
+        require_reached(context.log, upto)
     items: list[orjson.Fragment] = []
     size, version = 0, None
     for step in steps(category, read_through(context, asked.stream, upto), after):

@@ -80,7 +80,7 @@ class Direct:
         Returns whether they were taken. If not, nothing has happened, and nothing was counted.
         """
         context = self._context
-        if context.draining:
+        if context.draining or context.gate.shut:
             return False
         size = len(body)
         try:

@@ -6,7 +6,7 @@ Plain ASGI, because it stands in the way of every ingest request.
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from time import perf_counter
 from typing import Final
 from urllib.parse import quote, unquote
@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from daemon.api.guard import Guard
 from daemon.api.problems import internal_error, problem_response
+from daemon.intake.secrets import mask_path
 from domain.errors import ChronicledError, ReadOnly
 
 logger = logging.getLogger(__name__)
@@ -26,7 +27,13 @@ CLIENT_GONE: Final = 499
 _FAILED: Final = 500
 _HEAD: Final = "chronicled.head"
 
-_ACTIONS: Final = {"/api/jobs/": ("history",), "/api/alerts/": ("acknowledge", "resolve")}
+_ACTIONS: Final[Mapping[str, tuple[str, ...]]] = {
+    "/api/jobs/": ("history",),
+    "/api/alerts/": ("acknowledge", "resolve"),
+    "/api/tasks/": (),
+    "/api/workflows/": ("history",),
+    "/api/queues/": ("pause", "resume", "recover", "clear"),
+}
 """Collections whose member ids may contain a slash, and what may follow the id."""
 
 
@@ -78,7 +85,7 @@ class Edge:
         if logger.isEnabledFor(level):
             fields = {
                 "method": method,
-                "path": path[:256],
+                "path": mask_path(path)[:256],
                 "route": route,
                 "status": status,
                 "milliseconds": round(seconds * 1000, 3),
@@ -108,7 +115,7 @@ class Edge:
         """Return the answer to a request that failed; a fault of our own is logged."""
         if isinstance(error, ChronicledError):
             return problem_response(error)
-        logger.error("a request failed: %s %s", method, path[:256], exc_info=error)
+        logger.error("a request failed: %s %s", method, mask_path(path)[:256], exc_info=error)
         return problem_response(internal_error())
 
     async def _options(self, scope: Scope, receive: Receive, answer: _Answer) -> None:

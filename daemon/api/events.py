@@ -18,7 +18,8 @@ from daemon.api.problems import ParameterFault
 from daemon.api.sse import EventStream, frame, wait_or_heartbeat
 from daemon.eventlog.requests import EventQuery
 from domain.cloudevents import to_json
-from domain.errors import BeyondHead, InvalidCursor
+from domain.epochs import require_reached
+from domain.errors import InvalidCursor
 from domain.payloads.base import INTEGER_MAX
 from projections.cursor import decode_cursor, encode_cursor, fingerprint
 
@@ -42,16 +43,16 @@ async def list_events(
 
 def _page(context: Context, asked: EventsParameters) -> Encoded:
     if asked.after is not None:
-        _check_head(context, asked.after)
+        require_reached(context.log, asked.after)
     query = _query(asked, before=asked.before, since=asked.since, until=asked.until)
     query = replace(query, descending=asked.order == "desc")
     bound_to = fingerprint("events", query)
     if asked.cursor is not None:
         position = int(decode_cursor(bound_to, asked.cursor, (int,))[0])
-        _check_head(context, position)
+        require_reached(context.log, position)
         onward = "before" if query.descending else "after"
         query = replace(query, **{onward: position})  # type: ignore[arg-type]
-    page = context.log.select(query, asked.limit)
+    page = context.archive_reader().select(query, asked.limit)
     items = [orjson.Fragment(to_json(event)) for event in page.events]
     following = page.next_after
     cursor = None if following is None else encode_cursor(bound_to, (following,))
@@ -67,12 +68,6 @@ def _query(asked: StreamParameters, **bounds: int | None) -> EventQuery:
         after=asked.after,
         **bounds,  # type: ignore[arg-type]
     )
-
-
-def _check_head(context: Context, position: int) -> None:
-    head = context.log.head()
-    if position > head:
-        raise BeyondHead(f"Position {position} is beyond the head of the log, {head}.")
 
 
 def _position(text: str) -> int | None:
@@ -95,7 +90,7 @@ async def stream_events(
     after = _last_event_id(request)
     if after is None:
         after = context.log.head() if asked.after is None else asked.after
-    _check_head(context, after)
+    await context.readers.run(require_reached, context.log, after)
     return EventStream(
         _follow(context, _query(asked), after), clients=context.clients, stop=context.stopping
     )

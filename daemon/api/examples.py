@@ -13,6 +13,9 @@ from daemon.api.problems import ParameterFault, problem_document
 from daemon.api.sse import frame
 from daemon.api.writing import receipt_document
 from daemon.release import PROGRAM_VERSION
+from daemon.size.disk import Lines
+from daemon.size.documents import disk_document
+from daemon.size.guard import Disk, DiskState
 from domain.alert import alert_view, fold_alert
 from domain.changes import CATEGORIES, steps
 from domain.cloudevents import example_event, from_structured, to_json, to_line, to_structured
@@ -112,6 +115,17 @@ def task_line() -> dict[str, Any]:
 def task_lines() -> str:
     """Return the same as NDJSON."""
     return f"{orjson.dumps(task_line()).decode()}\n"
+
+
+def run_event() -> dict[str, Any]:
+    """Return an OpenLineage event."""
+    return {
+        "eventType": "START",
+        "eventTime": "2026-02-04T06:12:46Z",
+        "run": {"runId": "0194cf2b-6a30-7c1e-9d64-3d1f1a0c8e52"},
+        "job": {"namespace": "etl", "name": "hourly.load_events"},
+        "producer": "https://example.org/etl",
+    }
 
 
 def receipts() -> dict[str, Any]:
@@ -312,23 +326,6 @@ def offset() -> dict[str, Any]:
     return {"follow": "/var/log/tasks.ndjson", "offset": 1234}
 
 
-def dead_letter() -> dict[str, Any]:
-    """Return a dead letter."""
-    return {
-        "id": 1,
-        "format": "flowlord-task",
-        "origin": "http",
-        "reason": "undecodable",
-        "detail": "not JSON: unexpected end of data: line 1 column 9 (char 8)",
-        "raw": '{"type":',
-        "length": 8,
-        "sha256": "d4e1f4cd4e0d0a0c1c4ea3b1f6d0d6f3a7d3c3a5e3f5e0f3bd1f0e8a5d9a4c11",
-        "first_seen": "2026-02-04T06:12:47Z",
-        "last_seen": "2026-02-04T06:12:47Z",
-        "count": 1,
-    }
-
-
 def operation() -> dict[str, Any]:
     """Return an operation at work."""
     return Operation(_OPERATION, Kind.VERIFY, _NOW, done=20_000, total=100_000).document()
@@ -365,14 +362,23 @@ def health() -> dict[str, Any]:
     return {"status": "alive", "version": PROGRAM_VERSION}
 
 
+def disk() -> dict[str, Any]:
+    """Return how a disk stands."""
+    lines = Lines(warn=1 << 30, refuse=256 << 20, reserve=64 << 20)
+    return disk_document(Disk(DiskState.OK, 40 << 30, 21 << 30, 64 << 20, lines, _NOW))
+
+
 def readiness() -> dict[str, Any]:
     """Return the answer to the question for readiness."""
     since = format_timestamp(_NOW)
-    log = {"position": _HEAD, "ok": True, "code": None, "error": None, "since": since}
+    log = {"position": _HEAD, "epoch": 1, "ok": True, "code": None, "error": None, "since": since}
     return {
         "status": "ready",
         "log": log,
         "projections": [projection()],
+        "disk": disk(),
+        "backup": {"state": "shipping", "detail": None},
+        "workflows": {"position": _HEAD, "waits_for_views": False},
         "draining": False,
         "readonly": False,
     }
@@ -382,7 +388,7 @@ def unreadiness() -> dict[str, Any]:
     """Return the answer to the question for readiness while the disk is full."""
     ready = readiness()
     log = {**ready["log"], "ok": False, "code": "disk_full", "error": "the disk is full"}
-    return {**ready, "status": "failed", "log": log}
+    return {**ready, "status": "failed", "log": log, "disk": {**ready["disk"], "state": "refusing"}}
 
 
 _PLACES: Final[dict[type[ChronicledError], Sequence[Fault]]] = {

@@ -12,9 +12,13 @@ from starlette.responses import Response
 
 from daemon.api.answers import AS_OF_HEADER, NO_STORE, JsonResponse
 from daemon.api.context import Context, InContext
+from daemon.backup.status import BackupStatus, State
+from daemon.eventlog.requests import LogHealth
 from daemon.metrics import database_sizes, disk_free
 from daemon.release import PROGRAM_VERSION
-from domain.errors import ChronicledError, NotReady, QueueFull
+from daemon.size.documents import disk_document
+from daemon.size.guard import DiskState
+from domain.errors import ChronicledError, DiskFull, NotReady, QueueFull
 from domain.timestamps import format_timestamp
 from projections.seam import ProjectionStatus
 
@@ -31,19 +35,25 @@ async def readyz(context: InContext) -> Response:
     """Say whether the daemon can do its work.
 
     200 when the writer answers and the projections have caught up once since the start; a failed
-    projection shows as `degraded`, still 200. 503 while starting, stopping, or while the disk or
-    the writer fails.
+    projection, a backup that cannot go on, or a disk that is low, shows as `degraded`, still 200.
+    503 while starting or stopping, while the disk or the writer fails, or while the disk has too
+    little room for events.
     """
     answers = await _writer_answers(context)
     projections = context.runner.status()
-    health = context.log.health
+    health, backup = log_health(context), context.backup_status()
+    disk = _disk_document(context)
     if context.draining:
         status = "stopping"
     elif not (answers and health.ok):
         status = "failed"
     elif not context.runner.caught_up:
         status = "starting"
-    elif any(projection.state == "failed" for projection in projections):
+    elif (
+        backup.state in (State.UNAVAILABLE, State.REFUSED)
+        or any(projection.state == "failed" for projection in projections)
+        or (disk is not None and disk["state"] != DiskState.OK)
+    ):
         status = "degraded"
     else:
         status = "ready"
@@ -51,18 +61,50 @@ async def readyz(context: InContext) -> Response:
         "status": status,
         "log": {
             "position": context.log.head(),
+            "epoch": context.log.epoch,
             "ok": answers and health.ok,
             "code": health.code or None,
             "error": health.error or (None if answers else "the writer does not answer"),
             "since": format_timestamp(health.since),
         },
         "projections": [projection_document(projection) for projection in projections],
+        "disk": disk,
+        "backup": _backup_document(backup),
+        "workflows": _workflows_document(context),
         "draining": context.draining,
         "readonly": context.readonly,
     }
     ready = status in ("ready", "degraded")
     headers = NO_STORE if ready else {**NO_STORE, "retry-after": "1"}
     return JsonResponse(document, status_code=200 if ready else 503, headers=headers)
+
+
+def log_health(context: Context) -> LogHealth:
+    """Return whether the log takes events: it can be written, and there is room for them."""
+    health, reason = context.log.health, context.gate.reason
+    if reason is None or not health.ok:
+        return health
+    return LogHealth(False, DiskFull.code, reason, context.sizes.disk().since)
+
+
+def _disk_document(context: Context) -> dict[str, Any] | None:
+    try:
+        disk = context.sizes.disk()
+    except OSError:
+        return None
+    return disk_document(disk)
+
+
+def _backup_document(status: BackupStatus) -> dict[str, Any]:
+    if status.state is State.OFF:
+        return {"state": State.OFF}
+    return {"state": status.state, "detail": status.detail or None}
+
+
+def _workflows_document(context: Context) -> dict[str, Any] | None:
+    if (follower := context.follower) is None:
+        return None
+    return {"position": follower.position, "waits_for_views": follower.waits_for_views}
 
 
 async def _writer_answers(context: Context) -> bool:

@@ -79,7 +79,7 @@ def decoder(request: Headers, limits: Limits) -> Decode:
     if name in LINES:
         return partial(from_ndjson, limits=limits)
     if b"ce-specversion" in request.headers and (not name or name.endswith(("/json", "+json"))):
-        return partial(_binary, _texts(request.headers), limits=limits)
+        return partial(_binary, header_texts(request.headers), limits=limits)
     if name == PLAIN:
         return partial(from_json_or_batch, limits=limits)
     raise UnsupportedMediaType(
@@ -91,7 +91,8 @@ def _structured(body: bytes, limits: Limits) -> list[NewEvent]:
     return [from_json(body, limits)]
 
 
-def _texts(headers: Mapping[bytes, bytes]) -> dict[str, str]:
+def header_texts(headers: Mapping[bytes, bytes]) -> dict[str, str]:
+    """Return headers as texts."""
     return {name.decode("latin-1"): value.decode("latin-1") for name, value in headers.items()}
 
 

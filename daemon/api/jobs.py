@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import orjson
 from fastapi import Query
@@ -16,11 +16,14 @@ from daemon.api.context import Context, InContext
 from daemon.api.log_reads import position_of, read_through
 from daemon.api.parameters import HistoryParameters, JobsParameters, MemberId, Reading
 from daemon.api.waiting import wait_for_views
+from daemon.archive.documents import with_archive
 from domain.errors import NotFound
 from domain.history import HistoryEntry, history_of, history_view
-from domain.job import JobState, advance_job, job_view
+from domain.job import JobState, job_after, job_view
+from domain.lives import PURGED
 from domain.moments import Point
 from domain.suggest import shorten
+from domain.timestamps import format_timestamp
 from projections.cursor import decode_cursor, encode_cursor, fingerprint
 from projections.job_history import entry_rank
 from projections.job_list import JobFilter
@@ -67,19 +70,23 @@ async def get_job(
 
 
 def _find(context: Context, job_id: str, point: Point | None) -> Encoded:
+    marker = context.archive_reader().marker(f"job/{job_id}")
     if point is not None:
-        position = position_of(context, point)
-        return encode(job_view(_fold(context, job_id, position)), position)
-    job, as_of = context.views.job(job_id, orjson.Fragment)
+        as_of = position_of(context, point)
+        marker = marker if marker and marker.position <= as_of else None
+        job: dict[str, Any] | None = job_view(_fold(context, job_id, as_of, whole=marker is None))
+    else:
+        job, as_of = context.views.job(job_id, orjson.Fragment)
     if job is None:
-        raise NotFound(f"There is no job {shorten(job_id)}.")
-    return encode(job, as_of)
+        raise _no_job(context, job_id)
+    return encode(with_archive(context.archive_reader(), job, marker), as_of)
 
 
-def _fold(context: Context, job_id: str, position: int) -> JobState:
+def _fold(context: Context, job_id: str, position: int, *, whole: bool) -> JobState:
+    """Return a job as of a position; unless ``whole``, what stands for archived events will do."""
     state: JobState | None = None
-    for event in read_through(context, f"job/{job_id}", position):
-        state = advance_job(state, event)
+    for event in read_through(context, f"job/{job_id}", position, archived=whole):
+        state = job_after(state, event)
     if state is None:
         raise _no_job_then(job_id, position)
     return state
@@ -102,13 +109,23 @@ async def get_history(
         then = partial(_history_then, context, job_id, asked, asked.point)
         return respond(request, await context.readers.run(then))
     views = HISTORY_VIEWS if asked.attempts == "one" else CHAIN_VIEWS
-    query = partial(_history, job_id, asked)
+    query = partial(_history, context, job_id, asked)
     return respond(request, await answer(context, asked, views, query))
 
 
-def _history(job_id: str, asked: HistoryParameters, shown: Shown) -> Encoded:
+def _history(context: Context, job_id: str, asked: HistoryParameters, shown: Shown) -> Encoded:
     whole_chain = asked.attempts == "all"
-    return shown.encode(shown.views.history(job_id, whole_chain, asked.limit, shown.cursor))
+    earlier = partial(_archived_entries, context, shown.views.position)
+    try:
+        page = shown.views.history(job_id, whole_chain, asked.limit, shown.cursor, earlier)
+    except NotFound:
+        raise _no_job(context, job_id) from None
+    return shown.encode(page)
+
+
+def _archived_entries(context: Context, upto: int | None, job_id: str) -> list[HistoryEntry]:
+    """Return what the archive knows to have happened to a job, up to a position."""
+    return history_of(context.archive_reader().between(f"job/{job_id}", 0, None, upto))
 
 
 def _history_then(context: Context, job_id: str, asked: HistoryParameters, point: Point) -> Encoded:
@@ -130,6 +147,15 @@ def _entries(context: Context, job_id: str, position: int) -> list[HistoryEntry]
     events = read_through(context, f"job/{job_id}", position)
     entries = history_of(events)
     return sorted(entries, key=lambda entry: (entry.time, entry_rank(entry), entry.position))
+
+
+def _no_job(context: Context, job_id: str) -> NotFound:
+    """Return the error about a job that the views do not have; a tombstone says where it went."""
+    events = context.log.read_stream(f"job/{job_id}")
+    if not events or events[-1].type not in PURGED:
+        return NotFound(f"There is no job {shorten(job_id)}.")
+    detail = f"The job {shorten(job_id)} was purged at {format_timestamp(events[-1].time)}."
+    return NotFound(detail, hint="The events of its stream say by which rule, and by whom.")
 
 
 def _no_job_then(job_id: str, position: int) -> NotFound:

@@ -32,14 +32,22 @@ def deadline_of(context: Context) -> float:
 
 
 def read_through(
-    context: Context, stream: str, upto: int | None = None, *, deadline: float | None = None
+    context: Context,
+    stream: str,
+    upto: int | None = None,
+    *,
+    deadline: float | None = None,
+    archived: bool = True,
 ) -> Iterator[RecordedEvent]:
     """Yield the events of a stream up to a position, in pages; no page is held longer than needed.
 
-    ``deadline`` is that of the whole query, where it reads several streams.
+    What was removed from the log because a job was archived comes out of the archive; without
+    ``archived`` it is left out. ``deadline`` is that of the whole query, where it reads several
+    streams.
 
     Raises:
         QueryTimeout: there is so much to read that it takes longer than a query may.
+        NoArchive, ArchiveDamaged, StoreUnavailable, StoreRefused: archived events cannot be read.
 
     """
     deadline = deadline_of(context) if deadline is None else deadline
@@ -48,7 +56,22 @@ def read_through(
         if monotonic() > deadline:
             raise QueryTimeout(f"Reading up to {stream[:80]!r} took longer than a query may.")
         page = context.log.read_stream(stream, after_version=version, upto=upto, limit=_PAGE_EVENTS)
+        if archived:
+            yield from _removed(context, stream, version, page, upto)
         if not page:
             return
         yield from page
         version = page[-1].version
+
+
+def _removed(
+    context: Context, stream: str, version: int, page: list[RecordedEvent], upto: int | None
+) -> Iterator[RecordedEvent]:
+    """Yield what the archive has of a stream between a version and the next page of the log."""
+    before: int | None = page[0].version if page else None
+    if not page and upto is not None and context.log.removed_upto(stream) > version:
+        # What follows lies beyond the position; but not all of it need be in the log.
+        following = context.log.read_stream(stream, after_version=version, limit=1)
+        before = following[0].version if following else version + 1
+    if before is not None and before > version + 1:
+        yield from context.archive_reader().between(stream, version, before, upto)

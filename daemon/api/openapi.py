@@ -11,7 +11,8 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import TypeAdapter
 
 from daemon.api import examples
-from daemon.api.routes import ALWAYS, ROUTES, Content, Errors, Route
+from daemon.api.route import ALWAYS, Content, Errors, Route
+from daemon.api.routes import ROUTES
 from daemon.api.schemas import NewCloudEvent, Problem
 from daemon.release import PROGRAM_VERSION
 from domain.catalog import event_types

@@ -1,4 +1,4 @@
-"""Long work inside the daemon: verify and rebuild, one at a time, watched by whoever asks."""
+"""Long work inside the daemon, such as verify or a backup: one at a time, watched by who asks."""
 
 from __future__ import annotations
 
@@ -30,6 +30,15 @@ class Kind(StrEnum):
 
     VERIFY = "verify"
     REBUILD = "rebuild"
+    BACKUP = "backup"
+    PROVE = "prove"
+    PRUNE = "prune"
+    RETENTION_APPLY = "retention-apply"
+    RESTORE = "restore"
+    ARCHIVE_VERIFY = "archive-verify"
+    MAINTENANCE = "maintenance"
+    MEASURE = "measure"
+    REDACT = "redact"
 
 
 class OperationRunningError(Conflict):

@@ -14,11 +14,13 @@ from typing import Any, Final
 
 import orjson
 from fastapi.exceptions import RequestValidationError
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from daemon.backup.errors import StoreUnavailable
+from daemon.intake.secrets import mask_path
 from domain.errors import (
     ChronicledError,
     DiskFull,
@@ -28,6 +30,8 @@ from domain.errors import (
     Unavailable,
     Undecodable,
 )
+from domain.faults import fields_at
+from domain.suggest import did_you_mean, shorten
 
 ERRORS_PATH: Final = "/docs/errors"
 """Where the page of all error codes is served; a problem's ``type`` points into it."""
@@ -109,7 +113,7 @@ def problem_response(error: ChronicledError, headers: Mapping[str, str] | None =
         media_type="application/problem+json",
         headers={"cache-control": "no-store", **(headers or {})},
     )
-    if isinstance(error, (Unavailable, DiskFull)):
+    if isinstance(error, (Unavailable, DiskFull, StoreUnavailable)):
         response.headers["retry-after"] = str(error.retry_after_seconds)
     if error.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
         # The rest of the body was not read; the connection cannot be used again.
@@ -133,9 +137,11 @@ async def answer_http_exception(request: Request, error: Exception) -> Response:
     """Answer what the router raises: no such route, method not allowed."""
     status = error.status_code if isinstance(error, HTTPException) else 500
     if status == HTTPStatus.NOT_FOUND:
-        return problem_response(NoSuchRoute(f"There is no route {request.url.path[:256]!r}."))
+        return problem_response(
+            NoSuchRoute(f"There is no route {mask_path(request.url.path)[:256]!r}.")
+        )
     if status == HTTPStatus.METHOD_NOT_ALLOWED:
-        path = request.url.path[:256]
+        path = mask_path(request.url.path)[:256]
         return problem_response(
             MethodNotAllowedError(f"{request.method} is not a method of {path!r}."),
             {"allow": ", ".join(allowed_methods(request.app.routes, request.scope["path"]))},
@@ -181,13 +187,13 @@ def _parameter_fault(fault: Mapping[str, Any]) -> ParameterFault:
     return ParameterFault(detail=_message(fault), parameter=name, code=_code(fault))
 
 
-def invalid_body(error: ValidationError) -> ChronicledError:
+def invalid_body(error: ValidationError, model: type[BaseModel]) -> ChronicledError:
     """Return pydantic's complaints about a request body as one of our own errors."""
     if error.errors()[0]["type"] == "json_invalid":
         return Undecodable("The body is not JSON.")
     faults = tuple(
         Fault(
-            detail=_message(fault),
+            detail=_body_message(fault, model),
             pointer="".join(f"/{_escape(str(part))}" for part in fault["loc"]),
             code=_code(fault),
         )
@@ -199,6 +205,14 @@ def invalid_body(error: ValidationError) -> ChronicledError:
 
 def _escape(part: str) -> str:
     return part.replace("~", "~0").replace("/", "~1")
+
+
+def _body_message(fault: Mapping[str, Any], model: type[BaseModel]) -> str:
+    if fault["type"] != "extra_forbidden":
+        return _message(fault)
+    *place, name = fault["loc"]
+    known = did_you_mean(str(name), fields_at(model, tuple(place)))
+    return f"unknown field {shorten(str(name))}; {known}"
 
 
 def _message(fault: Mapping[str, Any]) -> str:

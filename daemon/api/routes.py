@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
 from daemon.api import (
     alerts,
+    backup,
+    backup_shapes,
     changes,
+    deadletter_shapes,
     deadletters,
     events,
     examples,
@@ -21,19 +22,31 @@ from daemon.api import (
     maintenance,
     pages,
     schemas,
+    sources,
     story_shapes,
     summary,
+    task_shapes,
+    tasks,
     timeline,
+    webhooks,
+    workflow_shapes,
+    workflows,
 )
+from daemon.api.archive_routes import ARCHIVE_ROUTES
+from daemon.api.maintenance_routes import MAINTENANCE_ROUTES
+from daemon.api.operation_shapes import OperationShape
 from daemon.api.operations import OperationRunningError
-from daemon.api.parameters import Parameters
+from daemon.api.queue_routes import QUEUE_ROUTES
+from daemon.api.retention_routes import RETENTION_ROUTES
+from daemon.api.route import DECIDED, DECISION, LINES, LIST, READ, WRITE, Content, Route, ok
+from daemon.api.size_routes import SIZE_ROUTES
+from daemon.backup.errors import NoBackup, StoreRefused, StoreUnavailable
 from daemon.intake.media import BATCH, PLAIN, STRUCTURED
+from daemon.intake.retrying import AlreadyRetried, NotKept, StillUndecodable
+from daemon.webhooks.webhook import WebhookNotDead
 from domain.errors import (
     BeforeHistory,
     BeyondHead,
-    ChronicledError,
-    DiskFull,
-    Forbidden,
     HistoryConflict,
     Invalid,
     InvalidCursor,
@@ -41,88 +54,12 @@ from domain.errors import (
     NotFound,
     NotReady,
     QueryTimeout,
-    QueueFull,
-    ReservedType,
-    StorageFailed,
     TooLarge,
     Unavailable,
-    Undecodable,
-    UnknownField,
     UnknownType,
     UnsupportedMediaType,
     VersionConflict,
 )
-
-Errors = tuple[type[ChronicledError], ...]
-LINES: Final = "application/x-ndjson"
-
-ALWAYS: Final[Errors] = (Forbidden, ChronicledError)
-READ: Final[Errors] = (BeyondHead, BeforeHistory, Invalid, NewerEvent, NotReady, QueryTimeout)
-LIST: Final[Errors] = (*READ, InvalidCursor)
-WRITE: Final[Errors] = (
-    Undecodable,
-    VersionConflict,
-    TooLarge,
-    UnsupportedMediaType,
-    UnknownField,
-    UnknownType,
-    ReservedType,
-    Invalid,
-    QueueFull,
-    NotReady,
-    StorageFailed,
-    DiskFull,
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Content:
-    """A body as it is documented: its media type, shape and example."""
-
-    example: examples.Example
-    shape: Any = None
-    media_type: str = PLAIN
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    """One operation. ``plain`` ones are served without the web framework's layers."""
-
-    method: str
-    path: str
-    endpoint: Callable[..., Any]
-    tag: str
-    answers: Mapping[int, Content]
-    errors: Errors
-    bodies: tuple[Content, ...] = ()
-    body_required: bool = True
-    plain: bool = False
-    parameters: type[Parameters] | None = None
-    """For plain ones: the query parameters."""
-
-    @property
-    def operation_id(self) -> str:
-        """The stable name of the operation for generated clients."""
-        return self.endpoint.__name__
-
-    @property
-    def summary(self) -> str:
-        """What it does, in one sentence."""
-        return self._said.partition("\n")[0].rstrip(".")
-
-    @property
-    def description(self) -> str:
-        """The rest of what is to be said about it."""
-        return "\n".join(line.strip() for line in self._said.splitlines()[1:]).strip()
-
-    @property
-    def _said(self) -> str:
-        return self.endpoint.__doc__ or ""
-
-
-def _ok(example: examples.Example, shape: Any) -> dict[int, Content]:
-    return {200: Content(example, shape)}
-
 
 _EVENTS_IN: Final = (
     Content(examples.new_event, schemas.NewCloudEvent, PLAIN),
@@ -134,15 +71,6 @@ _MESSAGES_IN: Final = (
     Content(examples.task_line, dict[str, Any], PLAIN),
     Content(examples.task_lines, str, LINES),
 )
-_DECIDED: Final = {
-    201: Content(examples.receipts, schemas.Receipts),
-    200: Content(examples.repeated_receipts, schemas.Receipts),
-}
-_DECISION: Final[Errors] = (
-    *(NotFound, NewerEvent, Undecodable, UnsupportedMediaType, Invalid),
-    *WRITE[-4:],
-)
-
 ROUTES: Final = (
     Route(
         "POST",
@@ -173,6 +101,20 @@ ROUTES: Final = (
     ),
     Route(
         "POST",
+        "/api/v1/lineage",
+        intake.post_lineage,
+        "events",
+        {
+            201: Content(examples.intake_receipts, schemas.Receipts),
+            200: Content(examples.repeated_intake, schemas.Receipts),
+        },
+        WRITE,
+        bodies=(Content(examples.run_event, dict[str, Any], PLAIN),),
+        plain=True,
+        parameters=intake.IntakeParameters,
+    ),
+    Route(
+        "POST",
         "/api/history",
         history.post_history,
         "events",
@@ -189,7 +131,7 @@ ROUTES: Final = (
         "/api/intake/offsets",
         intake.get_offset,
         "events",
-        _ok(examples.offset, schemas.Offset),
+        ok(examples.offset, schemas.Offset),
         (Invalid, Unavailable),
     ),
     Route(
@@ -197,7 +139,7 @@ ROUTES: Final = (
         "/api/events",
         events.list_events,
         "events",
-        _ok(examples.page(examples.event), schemas.Page[schemas.Event]),
+        ok(examples.page(examples.event), schemas.Page[schemas.Event]),
         (Invalid, UnknownType, InvalidCursor, Unavailable),
     ),
     Route(
@@ -213,7 +155,7 @@ ROUTES: Final = (
         "/api/jobs",
         jobs.list_jobs,
         "jobs",
-        _ok(examples.page(examples.job), schemas.Page[schemas.Job]),
+        ok(examples.page(examples.job), schemas.Page[schemas.Job]),
         LIST,
     ),
     Route(
@@ -221,7 +163,7 @@ ROUTES: Final = (
         "/api/jobs/{id}",
         jobs.get_job,
         "jobs",
-        _ok(examples.detail(examples.job), schemas.JobDetail),
+        ok(examples.detail(examples.job), schemas.JobDetail),
         (NotFound, *READ),
     ),
     Route(
@@ -229,7 +171,7 @@ ROUTES: Final = (
         "/api/jobs/{id}/history",
         jobs.get_history,
         "jobs",
-        _ok(examples.page(examples.history_entry), schemas.Page[schemas.HistoryEntry]),
+        ok(examples.page(examples.history_entry), schemas.Page[schemas.HistoryEntry]),
         (NotFound, *LIST),
     ),
     Route(
@@ -237,7 +179,7 @@ ROUTES: Final = (
         "/api/alerts",
         alerts.list_alerts,
         "alerts",
-        _ok(examples.page(examples.alert), schemas.Page[schemas.Alert]),
+        ok(examples.page(examples.alert), schemas.Page[schemas.Alert]),
         LIST,
     ),
     Route(
@@ -245,7 +187,7 @@ ROUTES: Final = (
         "/api/alerts/{id}",
         alerts.get_alert,
         "alerts",
-        _ok(examples.detail(examples.alert_with_timeline), schemas.AlertDetail),
+        ok(examples.detail(examples.alert_with_timeline), schemas.AlertDetail),
         (NotFound, *READ),
     ),
     Route(
@@ -253,8 +195,8 @@ ROUTES: Final = (
         "/api/alerts/{id}/acknowledge",
         alerts.acknowledge_alert,
         "alerts",
-        _DECIDED,
-        _DECISION,
+        DECIDED,
+        DECISION,
         bodies=(Content(examples.decision, alerts.Decision),),
         body_required=False,
     ),
@@ -263,25 +205,67 @@ ROUTES: Final = (
         "/api/alerts/{id}/resolve",
         alerts.resolve_alert,
         "alerts",
-        _DECIDED,
-        _DECISION,
+        DECIDED,
+        DECISION,
         bodies=(Content(examples.decision, alerts.Decision),),
         body_required=False,
     ),
+    *QUEUE_ROUTES,
+    *ARCHIVE_ROUTES,
     Route(
         "GET",
         "/api/files",
         files.list_files,
         "files",
-        _ok(examples.page(examples.file), schemas.Page[schemas.File]),
+        ok(examples.page(examples.file), schemas.Page[schemas.File]),
         LIST,
+    ),
+    Route(
+        "GET",
+        "/api/tasks",
+        tasks.list_tasks,
+        "jobs",
+        ok(examples.page(task_shapes.task), schemas.Page[task_shapes.TaskShape]),
+        LIST,
+    ),
+    Route(
+        "GET",
+        "/api/tasks/{id}",
+        tasks.get_task,
+        "jobs",
+        ok(examples.detail(task_shapes.run), task_shapes.TaskRun),
+        (NotFound, *READ),
+    ),
+    Route(
+        "GET",
+        "/api/workflows",
+        workflows.list_workflows,
+        "workflows",
+        ok(examples.page(workflow_shapes.workflow), schemas.Page[workflow_shapes.WorkflowShape]),
+        LIST,
+    ),
+    Route(
+        "GET",
+        "/api/workflows/{id}",
+        workflows.get_workflow,
+        "workflows",
+        ok(examples.detail(workflow_shapes.workflow), workflow_shapes.WorkflowDetail),
+        (NotFound, *READ),
+    ),
+    Route(
+        "GET",
+        "/api/workflows/{id}/history",
+        workflows.list_versions,
+        "workflows",
+        ok(examples.page(workflow_shapes.version), schemas.Page[workflow_shapes.WorkflowVersion]),
+        (NotFound, *LIST),
     ),
     Route(
         "GET",
         "/api/summary",
         summary.get_summary,
         "summary",
-        _ok(examples.summary, schemas.Summary),
+        ok(examples.summary, schemas.Summary),
         READ,
     ),
     Route(
@@ -297,7 +281,7 @@ ROUTES: Final = (
         "/api/steps",
         changes.get_steps,
         "history",
-        _ok(examples.page(examples.step), schemas.Page[story_shapes.StepShape]),
+        ok(examples.page(examples.step), schemas.Page[story_shapes.StepShape]),
         (NotFound, Invalid, InvalidCursor, QueryTimeout),
     ),
     Route(
@@ -305,7 +289,7 @@ ROUTES: Final = (
         "/api/timeline",
         timeline.get_timeline,
         "history",
-        _ok(examples.timeline, story_shapes.TimelineShape),
+        ok(examples.timeline, story_shapes.TimelineShape),
         (NotFound, *LIST),
     ),
     Route(
@@ -313,7 +297,7 @@ ROUTES: Final = (
         "/api/metrics",
         health.numbers,
         "daemon",
-        _ok(examples.numbers, schemas.Numbers),
+        ok(examples.numbers, schemas.Numbers),
         (Unavailable,),
     ),
     Route(
@@ -321,16 +305,55 @@ ROUTES: Final = (
         "/api/deadletters",
         deadletters.list_dead_letters,
         "events",
-        _ok(examples.page(examples.dead_letter), schemas.Page[schemas.DeadLetter]),
+        ok(
+            examples.page(deadletter_shapes.dead_letter),
+            schemas.Page[deadletter_shapes.DeadLetter],
+        ),
         (Invalid, InvalidCursor, Unavailable),
+    ),
+    Route(
+        "GET",
+        "/api/sources",
+        sources.list_sources,
+        "daemon",
+        ok(examples.page(sources.example), schemas.Page[sources.SourceShape]),
+        (Unavailable,),
+    ),
+    Route(
+        "GET",
+        "/api/deadletters/{id}",
+        deadletters.get_dead_letter,
+        "events",
+        ok(deadletter_shapes.whole_dead_letter, deadletter_shapes.DeadLetterDetail),
+        (NotFound, Invalid, Unavailable),
+    ),
+    Route(
+        "POST",
+        "/api/deadletters/{id}/retry",
+        deadletters.retry_dead_letter,
+        "events",
+        DECIDED,
+        (NotKept, StillUndecodable, VersionConflict, TooLarge, *DECISION),
+        bodies=(Content(deadletter_shapes.retrying, deadletters.Retrying),),
+        body_required=False,
+    ),
+    Route(
+        "POST",
+        "/api/deadletters/{id}/discard",
+        deadletters.discard_dead_letter,
+        "events",
+        DECIDED,
+        (AlreadyRetried, *DECISION),
+        bodies=(Content(deadletter_shapes.discarding, deadletters.Discarding),),
+        body_required=False,
     ),
     Route(
         "POST",
         "/api/operations",
         maintenance.start_operation,
         "daemon",
-        {202: Content(examples.operation, schemas.OperationShape)},
-        (NotFound, OperationRunningError, UnsupportedMediaType, Invalid, NotReady),
+        {202: Content(examples.operation, OperationShape)},
+        (NotFound, NoBackup, OperationRunningError, UnsupportedMediaType, Invalid, NotReady),
         bodies=(Content(examples.asked_operation, maintenance.Asked),),
     ),
     Route(
@@ -338,7 +361,7 @@ ROUTES: Final = (
         "/api/operations",
         maintenance.list_operations,
         "daemon",
-        _ok(examples.page(examples.operation), schemas.Page[schemas.OperationShape]),
+        ok(examples.page(examples.operation), schemas.Page[OperationShape]),
         (),
     ),
     Route(
@@ -346,7 +369,7 @@ ROUTES: Final = (
         "/api/operations/{id}",
         maintenance.get_operation,
         "daemon",
-        _ok(examples.operation, schemas.OperationShape),
+        ok(examples.operation, OperationShape),
         (NotFound,),
     ),
     Route(
@@ -357,6 +380,41 @@ ROUTES: Final = (
         {200: Content(examples.operation_stream, str, "text/event-stream")},
         (NotFound, Unavailable),
     ),
+    *MAINTENANCE_ROUTES,
+    Route(
+        "GET",
+        "/api/webhooks",
+        webhooks.list_webhooks,
+        "daemon",
+        ok(examples.page(webhooks.webhook), schemas.Page[webhooks.WebhookShape]),
+        (),
+    ),
+    Route(
+        "POST",
+        "/api/webhooks/{name}/resume",
+        webhooks.resume_webhook,
+        "daemon",
+        ok(webhooks.resumed_webhook, webhooks.WebhookAnswer),
+        (NotFound, WebhookNotDead, Invalid),
+    ),
+    Route(
+        "GET",
+        "/api/backup",
+        backup.get_backup,
+        "daemon",
+        ok(backup_shapes.backup, backup_shapes.BackupShape),
+        (),
+    ),
+    Route(
+        "GET",
+        "/api/backup/snapshots",
+        backup.list_snapshots,
+        "daemon",
+        ok(backup_shapes.snapshots, backup_shapes.SnapshotsShape),
+        (NoBackup, StoreRefused, StoreUnavailable, Unavailable),
+    ),
+    *RETENTION_ROUTES,
+    *SIZE_ROUTES,
     Route(
         "GET",
         "/metrics",
@@ -365,7 +423,7 @@ ROUTES: Final = (
         {200: Content(examples.exposition, str, "text/plain")},
         (Unavailable,),
     ),
-    Route("GET", "/healthz", health.healthz, "daemon", _ok(examples.health, schemas.Health), ()),
+    Route("GET", "/healthz", health.healthz, "daemon", ok(examples.health, schemas.Health), ()),
     Route(
         "GET",
         "/readyz",
@@ -382,7 +440,7 @@ ROUTES: Final = (
         "/openapi.json",
         pages.openapi_json,
         "documents",
-        _ok(lambda: {"openapi": "3.1.0"}, dict[str, Any]),
+        ok(lambda: {"openapi": "3.1.0"}, dict[str, Any]),
         (),
         plain=True,
     ),

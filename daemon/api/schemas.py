@@ -165,8 +165,21 @@ class Job(Shape):
     archived_time: AwareDatetime | None
 
 
+class ArchivePlace(Shape):
+    """Where the archive has a job."""
+
+    location: str
+    sha256: str = Field(description="Of the object with its events.")
+    events: int
+    bytes: int
+    files: int
+    note: str | None = Field(description="Why what it holds cannot be shown now.")
+
+
 class JobDetail(Job, Answer):
-    """The state of one job."""
+    """The state of one job; what an archived job had comes out of the archive."""
+
+    archive: ArchivePlace | None = Field(None, description="Of a job that is in the archive.")
 
 
 class HistoryEntry(Shape):
@@ -336,27 +349,12 @@ class Summary(Answer):
     hours: list[Hour] | None = Field(None, description="Only where the range is one day.")
 
 
-class DeadLetter(Shape):
-    """A piece of input that could not become events; secrets in it are masked."""
-
-    id: int
-    format: str
-    origin: str
-    reason: str
-    detail: str
-    raw: str
-    length: int
-    sha256: str
-    first_seen: AwareDatetime
-    last_seen: AwareDatetime
-    count: int
-
-
 class Offset(Shape):
     """How far a followed file or pipe was read."""
 
     follow: str
     offset: int
+    updated: AwareDatetime | None = Field(None, description="Only with `latest`.")
 
 
 class Progress(Shape):
@@ -364,20 +362,6 @@ class Progress(Shape):
 
     done: int
     total: int
-
-
-class OperationShape(Shape):
-    """Long work inside the daemon."""
-
-    id: str
-    kind: Literal["verify", "rebuild"]
-    projection: str | None
-    state: Literal["running", "succeeded", "failed"]
-    started: AwareDatetime
-    ended: AwareDatetime | None
-    progress: Progress
-    result: dict[str, Any] | None
-    error: Problem | None
 
 
 class ProjectionShape(Shape):
@@ -398,6 +382,7 @@ class LogShape(Shape):
     """How the log stands."""
 
     position: int
+    epoch: int
     ok: bool
     code: str | None
     error: str | None
@@ -411,12 +396,43 @@ class Health(Shape):
     version: str
 
 
+class BackupReadiness(Shape):
+    """How the backup stands; of `unavailable` and `refused` the detail says why."""
+
+    state: Literal["off", "starting", "shipping", "unavailable", "refused"]
+    detail: str | None = None
+
+
+class FollowerReadiness(Shape):
+    """How far workflows are followed."""
+
+    position: int = Field(description="Up to where it is concluded what follows from workflows.")
+    waits_for_views: bool
+
+
+class DiskShape(Shape):
+    """How the disk of the data directory stands; sizes are bytes."""
+
+    state: Literal["ok", "low", "refusing"] = Field(
+        description="low: an alert is raised. refusing: no events are taken."
+    )
+    since: AwareDatetime | None = Field(description="When it came to stand so.")
+    total: int
+    free: int = Field(description="What events may still take: not what is kept in reserve.")
+    reserve: int = Field(description="What is held in reserve, and given up when all is full.")
+    warn: int = Field(description="It is low below this; 0 for never.")
+    refuse: int = Field(description="Events are refused below this; 0 for never.")
+
+
 class Readiness(Shape):
     """Whether the daemon can do its work."""
 
     status: Literal["ready", "degraded", "starting", "failed", "stopping"]
     log: LogShape
     projections: list[ProjectionShape]
+    disk: DiskShape | None
+    backup: BackupReadiness
+    workflows: FollowerReadiness | None
     draining: bool
     readonly: bool = Field(description="Whether it shows a moment of the past.")
 

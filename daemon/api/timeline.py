@@ -20,6 +20,7 @@ from daemon.api.waiting import wait_for_views
 from daemon.replay.timeline import Key, Member, Timeline, search
 from domain.catalog import event_types
 from domain.cloudevents import to_json
+from domain.epochs import require_reached
 from domain.errors import InvalidCursor, NotFound
 from domain.suggest import did_you_mean, shorten
 from projections.cursor import decode_cursor, encode_cursor, fingerprint
@@ -77,13 +78,14 @@ def _start(asked: TimelineParameters) -> str | None:
 def _tell(context: Context, asked: TimelineParameters, start: str | None) -> Encoded:
     bound_to = fingerprint("timeline", start, asked.correlation, asked.as_of)
     deadline = deadline_of(context)
-    read = partial(read_through, context, deadline=deadline)
+    read = partial(read_through, context, deadline=deadline, archived=False)
     after: Key | None = None
     if asked.cursor is None:
         timeline = _searched(context, asked, start, deadline)
     else:
         as_of, truncated, time, position, members = decode_cursor(bound_to, asked.cursor, _SHAPE)
         after = (int(time), int(position))
+        require_reached(context.log, int(as_of))
         timeline = Timeline(read, int(as_of), of_run=start is None)
         for related in _related(context, str(members)):
             timeline.tell(related)
@@ -119,7 +121,7 @@ def _searched(
         relations = family
     if asked.point is not None:
         as_of = min(as_of, position_of(context, asked.point))
-    read = partial(read_through, context, deadline=deadline)
+    read = partial(read_through, context, deadline=deadline, archived=False)
     timeline = Timeline(read, as_of, of_run=start is None)
     search(timeline, relations, context.views, context.log, deadline)
     return timeline

@@ -7,7 +7,8 @@ from collections.abc import Collection
 
 from daemon.api.context import Context
 from daemon.api.parameters import Reading
-from domain.errors import BeyondHead, NotReady
+from domain.epochs import require_reached
+from domain.errors import NotReady
 
 
 async def wait_for_views(context: Context, asked: Reading, names: Collection[str]) -> None:
@@ -21,9 +22,7 @@ async def wait_for_views(context: Context, asked: Reading, names: Collection[str
     position = asked.wait_for
     if position is None:
         return
-    head = context.log.head()
-    if position > head:
-        raise BeyondHead(f"Position {position} is beyond the head of the log, {head}.")
+    await context.readers.run(require_reached, context.log, position)
     try:
         async with asyncio.timeout(asked.timeout):
             with context.projected.listen() as woken:

@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from contextlib import suppress
 from functools import partial
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from daemon.eventlog.requests import Append, Appended, Done, Outcome, Work
 from daemon.metrics import Metrics
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from daemon.api.context import Context
     from daemon.eventlog.log import EventLog
 
+DECIDED: Final = "api"
+"""The kind of what somebody decides about what is there: it is recorded also on a disk that is low.
+"""
 _logger = logging.getLogger(__name__)
 
 
@@ -132,6 +135,7 @@ async def append(
 ) -> Appended:
     """Append events and wait for their commit.
 
+    New events are refused while the disk has too little room; what is decided is not.
     ``started`` is when the request began (`time.perf_counter`), ``kind`` the format it came in.
     A `Work` has to return an `Appended`.
 
@@ -142,6 +146,8 @@ async def append(
     """
     if context.draining:
         raise NotReady("The daemon is stopping and takes no more events.")
+    if kind != DECIDED:
+        context.gate.check()
     return await context.appends.append(request, started, kind)
 
 

@@ -16,6 +16,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 
 from daemon.cli.delivery import Delivery, Link, Totals
 from daemon.cli.failures import CommandError
+from daemon.cli.following import follow_file
 from daemon.cli.lines import LINE_BYTES_MAX, LineChunks, StopRequest
 from daemon.cli.output import notice, print_json_lines, print_line
 from daemon.cli.session import Session, with_session
@@ -34,6 +35,14 @@ FormatOption = Annotated[
 SourceOption = Annotated[
     str | None, typer.Option("--source", help="Record this source in place of the format's own.")
 ]
+FollowOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--follow",
+        metavar="FILE",
+        help="Follow this file as it grows and is rotated, from where an earlier run ended.",
+    ),
+]
 WaitOption = Annotated[bool, typer.Option("--wait", help="Wait for the daemon to be there.")]
 
 
@@ -43,6 +52,7 @@ def append(
     files: FilesArgument = None,
     format: FormatOption = "cloudevents",  # noqa: A002 - the option's name
     source: SourceOption = None,
+    follow: FollowOption = None,
     wait: WaitOption = False,
 ) -> None:
     """Append lines of NDJSON to the log, from files or from a pipe.
@@ -50,7 +60,9 @@ def append(
     Each line is recorded exactly once, also when the daemon goes away in the middle: the command
     then waits for it and goes on. A line that cannot be decoded goes to the dead letters.
     """
-    names = files or [STDIN]
+    if follow is not None and files:
+        raise typer.BadParameter("goes with no other file", param_hint="--follow")
+    names = [] if follow else files or [STDIN]
     for name in names:
         _check_readable(name)
     totals = Totals()
@@ -58,7 +70,7 @@ def append(
         link.open(wait=wait)
         try:
             with _progress(names, totals) as on_progress:
-                for name in names:
+                for name in [*names, *([str(follow)] if follow else [])]:
                     if stop.requested:
                         break
                     delivery = Delivery(
@@ -69,7 +81,10 @@ def append(
                         totals=totals,
                         on_receipts=print_json_lines if session.as_json else None,
                     )
-                    _feed(name, delivery, stop, on_progress)
+                    if follow:
+                        follow_file(follow.absolute(), delivery, link, stop)
+                    else:
+                        _feed(name, delivery, stop, on_progress)
         finally:
             (notice if session.as_json else print_line)(str(totals))
 

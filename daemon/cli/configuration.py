@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from daemon.cli.output import column, notice, print_json, print_line, print_list
 from daemon.cli.session import JsonOption
-from daemon.config import Config, load
+
+if TYPE_CHECKING:
+    from daemon.config import Config
 
 app = typer.Typer(help="The configuration: show it, check it.", no_args_is_help=True)
 
@@ -36,7 +38,7 @@ COLUMNS = (
 @app.command("show")
 def show(file: FileOption = None, data: DataOption = None, as_json: JsonOption = False) -> None:
     """Show every setting with its value and where the value came from."""
-    config = load(file=file, data=data)
+    config = _load(file, data)
     settings = [setting._asdict() for setting in config.settings()]
     if as_json:
         print_json({"settings": settings})
@@ -47,12 +49,19 @@ def show(file: FileOption = None, data: DataOption = None, as_json: JsonOption =
 @app.command("check")
 def check(file: FileOption = None, data: DataOption = None, as_json: JsonOption = False) -> None:
     """Check the configuration; exit with 2 and name each fault where there is one."""
-    config = load(file=file, data=data)
+    config = _load(file, data)
     if as_json:
         print_json({"ok": True, "files": _files(config)})
     else:
         notice(f"Read: {', '.join(_files(config)) or 'no file; defaults and the environment'}")
         print_line("The configuration is fine.")
+
+
+def _load(file: Path | None, data: Path | None) -> Config:
+    # Imported here: the tables of settings take longer to load than most commands take to run.
+    from daemon.config import load
+
+    return load(file=file, data=data)
 
 
 def _files(config: Config) -> list[str]:

@@ -72,6 +72,16 @@ class Connection:
         """Close the connection."""
         self._client.close()
 
+    def is_open(self) -> bool:
+        """Tell whether anybody listens there; the connection is kept for what is asked next."""
+        try:
+            self._client.get("/healthz")
+        except httpx.ConnectError:
+            return False
+        except httpx.TransportError:
+            return True  # What is asked next says better what is wrong.
+        return True
+
     def get(self, path: str, params: Params | None = None) -> Any:
         """Return the decoded JSON of the answer; a problem is raised as `CommandError`."""
         return self._request("GET", path, params=params)
@@ -168,7 +178,8 @@ class Target:
     def connect(self, *, wait_seconds: float = START_WAIT_SECONDS) -> Connection | None:
         """Return a connection to the daemon; None when none runs on the data directory.
 
-        A daemon that has just started is given time to open its sockets.
+        A daemon that has just started is given time to open its sockets, and one that has just
+        ended to let the directory go: its children hold it until they have seen that it is gone.
 
         Raises:
             DirectoryLocked: something holds the directory, and takes no requests.
@@ -181,7 +192,9 @@ class Target:
         deadline = time.monotonic() + wait_seconds
         while running := find_daemon(self.data):
             if way := _way_to(running):
-                return way
+                if way.is_open():
+                    return way
+                way.close()
             if time.monotonic() >= deadline:
                 raise DirectoryLocked(f"{self.data} is held by {running}, which takes no requests")
             time.sleep(0.05)
@@ -209,6 +222,16 @@ def _way_to(running: Running) -> Connection | None:
 def job_path(job: str) -> str:
     """Return the path of a job; its id may hold any character."""
     return f"/api/jobs/{quote(job, safe='', errors='surrogateescape')}"
+
+
+def archive_path(job: str) -> str:
+    """Return the path of a job in the archive."""
+    return f"/api/archive/{quote(job, safe='', errors='surrogateescape')}"
+
+
+def queue_path(queue: str) -> str:
+    """Return the path of a queue."""
+    return f"/api/queues/{quote(queue, safe='', errors='surrogateescape')}"
 
 
 def alert_path(alert: str) -> str:

@@ -7,15 +7,15 @@ lost adds nothing, neither events nor dead letters.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Final, cast
+from typing import Any, Final, Protocol, cast
 from urllib.parse import quote
 
 from daemon.cli.connection import Connection, Target, UnreachableError
 from daemon.cli.failures import CommandError
-from daemon.cli.lines import Chunk, StopRequest
+from daemon.cli.lines import StopRequest
 from daemon.cli.output import notice
 from domain.errors import DirectoryLocked, NotFound
 from domain.limits import Limits
@@ -50,6 +50,29 @@ class Totals:
         )
 
 
+class Piece(Protocol):
+    """Consecutive lines, and where they begin and end in what is read."""
+
+    @property
+    def start(self) -> int:
+        """Where they begin."""
+
+    @property
+    def end(self) -> int:
+        """Where they end."""
+
+    @property
+    def lines(self) -> tuple[bytes, ...]:
+        """The lines."""
+
+    @property
+    def body(self) -> bytes:
+        """The lines as NDJSON."""
+
+    def smaller(self) -> Sequence[Piece]:
+        """Return the same in smaller pieces."""
+
+
 class Delivery:
     """Sends the chunks of one file or pipe, in order, each until the daemon has recorded it."""
 
@@ -72,17 +95,20 @@ class Delivery:
         self._totals = totals
         self._on_receipts = on_receipts
 
-    def send(self, chunk: Chunk) -> None:
-        """Send a chunk, in smaller pieces where the daemon finds it too large."""
+    def send(self, chunk: Piece, place: Mapping[str, str] | None = None) -> None:
+        """Send a chunk, in smaller pieces where the daemon finds it too large.
+
+        ``place`` are the parameters of its place, where these differ from chunk to chunk.
+        """
         try:
-            answer = self._link.post(self._path, chunk, self._params)
+            answer = self._link.post(self._path, chunk, {**self._params, **(place or {})})
         except CommandError as error:
             if error.status != _TOO_LARGE or len(chunk.body) <= LINE_BYTES_MIN:
                 raise
             if len(chunk.lines) == 1:
                 notice(f"Line {chunk.end} is too large for the daemon; the first half is sent.")
             for piece in chunk.smaller():
-                self.send(piece)
+                self.send(piece, place)
             return
         self._totals.appended += answer.appended
         self._totals.duplicates += len(answer.receipts) - answer.appended
@@ -90,7 +116,7 @@ class Delivery:
         if self._on_receipts:
             self._on_receipts(answer.receipts)
 
-    def _dead_letters(self, chunk: Chunk, answer: Answer) -> int:
+    def _dead_letters(self, chunk: Piece, answer: Answer) -> int:
         """Return how many lines of a chunk were put aside.
 
         A chunk that was recorded before, while its answer got lost, is answered with none; then
@@ -155,7 +181,11 @@ class Link:
 
         return cast("Receipts", self._until_answered(attempt, "it may have them or not"))
 
-    def post(self, path: str, chunk: Chunk, params: Mapping[str, str]) -> Answer:
+    def ask(self, path: str, params: Mapping[str, str]) -> Any:
+        """Ask until it is answered."""
+        return self._until_answered(lambda: self._reach().get(path, params), "nothing was read")
+
+    def post(self, path: str, chunk: Piece, params: Mapping[str, str]) -> Answer:
         """Send a chunk until it is answered."""
         params = {**params, "start": str(chunk.start), "end": str(chunk.end)}
         body = chunk.body
@@ -212,7 +242,8 @@ class Link:
 
     def _tell_away(self, error: CommandError) -> None:
         if not self._away:
-            notice(f"{error.title}: {error.detail}. Waiting; nothing is lost meanwhile.")
+            detail = error.detail.removesuffix(".")
+            notice(f"{error.title}: {detail}. Waiting; nothing is lost meanwhile.")
         self._away = True
 
     def _tell_back(self) -> None:

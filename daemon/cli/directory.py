@@ -19,12 +19,15 @@ import orjson
 
 from daemon.api.app import create_app
 from daemon.api.context import Context
+from daemon.archive.checking import check_all
+from daemon.archive.opening import open_reader, open_restorer, reader_at_rest
 from daemon.cli.connection import Params
 from daemon.cli.failures import CommandError
 from daemon.cli.log_files import require_log
 from daemon.cli.progress import OnProgress
+from daemon.config import load
 from daemon.eventlog.log import EventLog
-from daemon.lifecycle import settle_collector
+from daemon.lifecycle import settle_collector, system_clock
 from daemon.lock import VIEWS_FILE, DataDirectory
 from daemon.replay.checkpoints import Checkpoints
 from daemon.replay.folding import FoldingChildren
@@ -32,6 +35,11 @@ from daemon.replay.history import moments_at_rest
 from daemon.replay.limits import Bounds
 from daemon.replay.resting import RestingLog, RestingProjector
 from daemon.replay.verify import verify
+from daemon.retention.recording import recorded_policies
+from daemon.retention.retention import Retention, RetentionLog
+from daemon.settings import SizeSettings
+from daemon.size.board import SizeBoard
+from daemon.size.measure import Files
 from domain.errors import NotReady
 from projections.runner import ProjectionRunner
 from projections.views import Views
@@ -46,14 +54,19 @@ class DirectoryReader:
         self._stack = ExitStack()
         log = RestingLog(require_log(data))
         self._stack.callback(log.close)
-        views = Views(data / VIEWS_FILE, log=(log.log_id, log.epoch))
+        views = Views(data / VIEWS_FILE, log=log)
         self._stack.callback(views.close)
-        checkpoints = Checkpoints(data, log.log_id, log.epoch, Bounds())
+        checkpoints = Checkpoints(data, log, Bounds())
         moments = self._stack.enter_context(moments_at_rest(log, views.path, checkpoints))
         context = Context(
-            log=cast("EventLog", log), views=views, runner=RestingProjector(views), moments=moments
+            log=cast("EventLog", log),
+            views=views,
+            runner=RestingProjector(views),
+            moments=moments,
+            archived=reader_at_rest(data, log),
         )
         self._stack.callback(context.close)
+        context.retention = Retention(cast("RetentionLog", log), views, recorded_policies(log))
         self._runner = self._stack.enter_context(asyncio.Runner())
         self._client = httpx.AsyncClient(
             transport=httpx.ASGITransport(create_app(context)), base_url=BASE
@@ -100,6 +113,38 @@ def verify_files(data: Path, quick: bool, on_progress: OnProgress) -> dict[str, 
             progress=on_progress,
         )
     return report.document()
+
+
+def restore_archived(
+    data: Path,
+    file: Path | None,
+    job: str,
+    reason: str | None,
+    actor: str | None,
+    on_progress: OnProgress,
+) -> dict[str, Any]:
+    """Bring a job of the archive back, under the directory's lock."""
+    config = load(data=data, file=file)
+    with _locked_log(data) as (log, _):
+        restorer = open_restorer(config, log)
+        log.start()
+        return restorer.restore(job, reason, actor, on_progress)
+
+
+def verify_archive(data: Path, file: Path | None, on_progress: OnProgress) -> dict[str, Any]:
+    """Read every object of the archive; the log is only read."""
+    config = load(data=data, file=file)
+    with closing(RestingLog(require_log(data))) as log:
+        return check_all(open_reader(config, log), on_progress)
+
+
+def measure_files(data: Path, on_progress: OnProgress) -> None:
+    """Measure what the tables of a directory take, under its lock; the databases are only read."""
+    path = require_log(data)
+    with DataDirectory.acquire(data) as directory:
+        files = Files(path, directory.views_path)
+        settings = SizeSettings.model_validate({})
+        SizeBoard(files, settings, system_clock).measure(on_progress)
 
 
 def rebuild_files(data: Path, name: str | None, on_progress: OnProgress) -> dict[str, Any]:

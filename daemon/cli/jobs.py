@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Annotated
+from uuid import uuid4
 
 import typer
 
@@ -17,10 +18,21 @@ from daemon.cli.listing import (
     read_list,
     show_list,
 )
-from daemon.cli.output import Column, column, print_fields, print_json, seconds
-from daemon.cli.session import Session, with_session
+from daemon.cli.output import (
+    Column,
+    column,
+    print_fields,
+    print_json,
+    print_line,
+    seconds,
+    visible,
+)
+from daemon.cli.session import Session, user, with_session
 
-app = typer.Typer(help="Jobs: list them, show one, tell its history.", no_args_is_help=True)
+app = typer.Typer(help="Jobs: list, show and pin them, tell their history.", no_args_is_help=True)
+
+SOURCE = "/chronicled/cli"
+"""The source of the events that commands about jobs record."""
 
 JobArgument = Annotated[str, typer.Argument(metavar="JOB", help="The id of the job.")]
 
@@ -116,3 +128,45 @@ def job_history(
     params = given(attempts="all" if all_attempts else None, as_of=as_of)
     answer = read_list(session.reader(), f"{job_path(job)}/history", params, limit=limit)
     show_list(session, answer, HISTORY_COLUMNS)
+
+
+ByOption = Annotated[str | None, typer.Option("--by", help="Who does it; else the user.")]
+ReasonOption = Annotated[str | None, typer.Option("--reason", help="Why.")]
+
+
+@app.command("pin")
+@with_session
+def pin_job(
+    session: Session, job: JobArgument, reason: ReasonOption = None, by: ByOption = None
+) -> None:
+    """Keep a job, whatever its age: it is neither archived nor purged while it is pinned."""
+    _say(session, job, "pin", reason, by)
+
+
+@app.command("unpin")
+@with_session
+def unpin_job(
+    session: Session, job: JobArgument, reason: ReasonOption = None, by: ByOption = None
+) -> None:
+    """Let a pinned job go again when its time comes."""
+    _say(session, job, "unpin", reason, by)
+
+
+def _say(session: Session, job: str, verb: str, reason: str | None, by: str | None) -> None:
+    daemon = session.daemon(f"chronicled jobs {verb}")
+    # Asked first: an event about a job that nobody knows would make one.
+    daemon.get(job_path(job))
+    event = {
+        "specversion": "1.0",
+        "id": uuid4().hex,
+        "source": SOURCE,
+        "type": f"job.{verb}ned",
+        "subject": job,
+        "data": given(reason=reason),
+        "actor": by or user(),
+    }
+    answer = daemon.post("/api/events", event)
+    if session.as_json:
+        print_json(answer)
+    else:
+        print_line(f"{visible(job)}: {verb}ned")

@@ -127,7 +127,8 @@ class LineChunks:
             if not self._lines:
                 held_since = time.monotonic()
             piece = self._read()
-            ended = piece == b""
+            # A producer that is stopped with us ends in the middle of a line: that is no line.
+            ended = piece == b"" and not self._stop.requested
             if piece:
                 self._split(piece)
             idle = piece is None or time.monotonic() - held_since > HELD_SECONDS
@@ -148,7 +149,6 @@ class LineChunks:
         watched = [self._descriptor, self._stop.descriptor]
         try:
             ready, _, _ = select.select(watched, [], [], IDLE_SECONDS if self._lines else None)
-            # A producer that is stopped with us ends in the middle of a line: that is no line.
             if self._descriptor not in ready or self._stop.descriptor in ready:
                 return None
             return os.read(self._descriptor, _READ_BYTES)

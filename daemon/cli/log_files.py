@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from daemon.eventlog.log_file import LogFile
 
 
-def _point(text: str) -> Point:
+def parse_point(text: str) -> Point:
+    """Return the point of history that an option names."""
     try:
         return Point.parse(text)
     except ValueError as error:
@@ -28,13 +29,19 @@ def _point(text: str) -> Point:
 FromOption = Annotated[
     Point | None,
     typer.Option(
-        "--from", metavar="POSITION|TIME", parser=_point, help="The first position, or after when."
+        "--from",
+        metavar="POSITION|TIME",
+        parser=parse_point,
+        help="The first position, or after when.",
     ),
 ]
 ToOption = Annotated[
     Point | None,
     typer.Option(
-        "--to", metavar="POSITION|TIME", parser=_point, help="The last position, or until when."
+        "--to",
+        metavar="POSITION|TIME",
+        parser=parse_point,
+        help="The last position, or until when.",
     ),
 ]
 

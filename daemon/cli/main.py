@@ -11,6 +11,8 @@ import typer
 
 from daemon.cli import (
     alerts,
+    archive,
+    backup,
     configuration,
     deadletters,
     demo,
@@ -18,9 +20,17 @@ from daemon.cli import (
     files,
     jobs,
     maintenance,
+    maintenance_tasks,
+    queues,
+    redact,
     replay,
+    retention,
+    size,
+    sources,
     story,
     summary,
+    webhooks,
+    workflows,
 )
 from daemon.cli.append import append
 from daemon.cli.configuration import DataOption, FileOption
@@ -65,18 +75,27 @@ def serve(
     socket: Annotated[
         Path | None, typer.Option("--socket", metavar="PATH", help="The Unix socket.")
     ] = None,
+    allow_empty: Annotated[
+        bool,
+        typer.Option(
+            "--allow-empty",
+            help="Begin an empty log where there is none and the backup cannot be reached.",
+        ),
+    ] = False,
 ) -> None:
     """Run the daemon in the foreground until SIGTERM or SIGINT."""
     # Imported here: the daemon's parts take longer to load than most commands take to run.
     from daemon.config import load
     from daemon.service import serve as run_daemon
 
-    raise typer.Exit(run_daemon(load(file=file, data=data, listen=listen, socket=socket)))
+    config = load(file=file, data=data, listen=listen, socket=socket)
+    raise typer.Exit(run_daemon(config, allow_empty=allow_empty))
 
 
 app.command("append")(append)
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(alerts.app, name="alerts")
+app.add_typer(queues.app, name="queues")
 app.add_typer(files.app, name="files")
 app.add_typer(events.app, name="events")
 app.command("summary")(summary.summary)
@@ -84,8 +103,17 @@ app.command("diff")(story.diff)
 app.command("timeline")(story.timeline)
 app.command("trace")(story.trace)
 app.add_typer(deadletters.app, name="deadletters")
+app.add_typer(workflows.app, name="workflows")
+app.add_typer(sources.app, name="sources")
+app.add_typer(webhooks.app, name="webhooks")
+app.command("size")(size.size)
 app.command("verify")(maintenance.verify)
 app.command("rebuild")(maintenance.rebuild)
+app.add_typer(archive.app, name="archive")
+app.add_typer(maintenance_tasks.app, name="maintenance")
+app.command("redact")(redact.redact)
+app.add_typer(backup.app, name="backup")
+app.add_typer(retention.app, name="retention")
 app.add_typer(replay.app, name="replay")
 app.add_typer(configuration.app, name="config")
 app.command("demo")(demo.demo)

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final
 
-import orjson
 import typer
 
-from daemon.cli.connection import Connection
-from daemon.cli.failures import CommandError
+from daemon.cli.operation import operate
 from daemon.cli.output import plain, print_json, print_line
-from daemon.cli.progress import OnProgress, progress_shown
+from daemon.cli.progress import progress_shown
 from daemon.cli.session import Session, with_session
 
 EXIT_FINDING: Final = 1
@@ -34,7 +32,7 @@ def verify(
     with progress_shown("verify") as on_progress:
         if daemon := session.connect():
             asked = {"kind": "verify"} | ({"quick": True} if quick else {})
-            result = _operate(daemon, asked, on_progress)
+            result = operate(daemon, asked, on_progress)
         else:
             from daemon.cli.directory import verify_files
 
@@ -81,7 +79,7 @@ def rebuild(
     with progress_shown("rebuild") as on_progress:
         if daemon := session.connect():
             asked = {"kind": "rebuild"} | ({"projection": projection} if projection else {})
-            result = _operate(daemon, asked, on_progress)
+            result = operate(daemon, asked, on_progress)
         else:
             from daemon.cli.directory import rebuild_files
 
@@ -90,20 +88,6 @@ def rebuild(
         print_json(result)
     else:
         print_line(f"Rebuilt: {', '.join(result['projections'])}")
-
-
-def _operate(daemon: Connection, asked: dict[str, Any], on_progress: OnProgress) -> Any:
-    """Let the daemon do it, and watch until it has ended; return its result."""
-    operation = daemon.post("/api/operations", asked)
-    path = f"/api/operations/{operation['id']}"
-    for message in daemon.events(f"{path}/stream"):
-        operation = orjson.loads(message.data)
-        on_progress(operation["progress"]["done"], operation["progress"]["total"])
-    if operation["error"]:
-        raise CommandError.of_problem(operation["error"])
-    if operation["result"] is None:
-        raise CommandError("The daemon is stopping", f"the {asked['kind']} has not ended")
-    return operation["result"]
 
 
 def _told(finding: dict[str, Any]) -> str:

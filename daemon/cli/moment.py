@@ -18,7 +18,6 @@ from daemon.cli.failures import CommandError
 from daemon.cli.log_files import require_log
 from daemon.cli.output import notice, print_json, print_line
 from daemon.cli.progress import progress_shown
-from daemon.config import Address
 from daemon.lifecycle import settle_collector, system_clock
 from daemon.lock import LOG_FILE, VIEWS_FILE, find_daemon
 from daemon.replay.checkpoints import Checkpoints
@@ -27,6 +26,7 @@ from daemon.replay.limits import Bounds
 from daemon.replay.points import find_position
 from daemon.replay.replay import Base, check_target, position_in, replay
 from daemon.replay.resting import RestingLog
+from daemon.settings import Address
 from domain.moments import Point
 from projections.store import file_at
 
@@ -68,7 +68,7 @@ def go_back_to(
 
 
 def _checkpoints(data: Path, log: RestingLog) -> Checkpoints:
-    return Checkpoints(data, log.log_id, log.epoch, Bounds())
+    return Checkpoints(data, log, Bounds())
 
 
 def _address(text: str) -> Address:

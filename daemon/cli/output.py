@@ -13,6 +13,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from daemon.size.words import readable
+
 STATUS_STYLES = {
     "succeeded": "green",
     "resolved": "green",
@@ -96,6 +98,16 @@ def seconds(value: float | None) -> str | None:
     minutes, rest = divmod(round(value), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}h {minutes:02}m" if hours else f"{minutes}m {rest:02}s"
+
+
+def size(count: float | None) -> str | None:
+    """Return a number of bytes for a person: ``812 B``, ``1.24 MB``."""
+    return None if count is None else readable(count)
+
+
+def counted(count: int, thing: str) -> str:
+    """Return how many there are of a thing, for people: ``1 snapshot``, ``2 snapshots``."""
+    return f"{count} {thing}" if count == 1 else f"{count} {thing}s"
 
 
 def on_terminal() -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import getpass
 import inspect
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -34,6 +35,14 @@ SocketOption = Annotated[
     typer.Option("--socket", metavar="PATH", help="The Unix socket of a running daemon."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
+
+
+def user() -> str:
+    """Return the name of the user: who does what the command does, unless it is said."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return "unknown"
 
 
 def data_directory(text: str) -> Path:

@@ -27,10 +27,6 @@ from daemon.cli.output import (
     short,
 )
 from daemon.cli.session import Session, with_session
-from domain.catalog import event_types
-
-STREAMS: Final = tuple(sorted({f"{entry.category}/" for entry in event_types()}))
-"""How the names of streams begin; anything else is the id of a job."""
 
 _NOT_FOUND: Final = 404
 _PIPE_COLUMNS: Final = 100_000
@@ -96,7 +92,15 @@ def _said(data: dict[str, Any]) -> Any:
 
 def stream_of(entity: str) -> str:
     """Return the stream that an argument names: as it is, or of the job with this id."""
-    return entity if entity.startswith(STREAMS) else f"job/{entity}"
+    return entity if _is_stream(entity) else f"job/{entity}"
+
+
+def _is_stream(name: str) -> bool:
+    """Return whether a name begins as those of streams do; anything else is the id of a job."""
+    # Imported here: the models of all events take longer to load than most commands need.
+    from domain.catalog import event_types
+
+    return name.partition("/")[0] in {entry.category for entry in event_types()} and "/" in name
 
 
 @with_session
@@ -179,7 +183,7 @@ def _story(reader: Reader, name: str, params: dict[str, Any]) -> tuple[dict[str,
     try:
         story = reader.get("/api/timeline", {**params, "stream": asked})
     except CommandError as error:
-        if error.status != _NOT_FOUND or name.startswith(STREAMS):
+        if error.status != _NOT_FOUND or _is_stream(name):
             raise
         try:
             return reader.get("/api/timeline", {**params, "correlation": name}), asked

@@ -6,6 +6,8 @@ read back, because SQLite ignores what it cannot do.
 
 from __future__ import annotations
 
+import os
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -18,7 +20,7 @@ from domain.errors import ChronicledError, DiskFull, LogDamaged, NewerSchema, St
 
 APPLICATION_ID: Final = 0x6368726E
 """`application_id` of a log file: "chrn"."""
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 """`user_version` of the log's present schema."""
 BUSY_TIMEOUT_MS: Final = 10_000
 """How long a connection waits for a lock held elsewhere (milliseconds)."""
@@ -27,6 +29,8 @@ _SYNCHRONOUS = ("OFF", "NORMAL", "FULL", "EXTRA")
 _MEMORY = ":memory:"
 _MEMORY_PAUSE_SECONDS = 0.001
 _SCHEMA = Path(__file__).with_name("schema.sql")
+TABLES_OF_REMOVAL: Final = ("removed_runs", "removals", "removed_keys")
+"""The tables that schema 2 has beside those of schema 1."""
 _DAMAGED = (apsw.CorruptError, apsw.NotADBError)
 
 
@@ -118,6 +122,18 @@ def close(connection: apsw.Connection) -> None:
         connection.close()
 
 
+def database_size(db: apsw.Connection) -> int:
+    """Return how large a database is with what its write-ahead log adds (bytes)."""
+    pages, page_bytes = db.pragma("page_count"), db.pragma("page_size")
+    return int(pages * page_bytes)
+
+
+def free_bytes(directory: Path) -> int:
+    """Return how much room the file system of a directory has for this process (bytes)."""
+    disk = os.statvfs(directory)
+    return disk.f_bavail * disk.f_frsize
+
+
 def _create_or_check(connection: apsw.Connection, path: str) -> None:
     if _is_fresh(connection):
         _create(connection, path)
@@ -131,6 +147,8 @@ def _create_or_check(connection: apsw.Connection, path: str) -> None:
         raise NewerSchema(f"{path} has schema {version}; this program knows {SCHEMA_VERSION}")
     if connection.pragma("auto_vacuum") != 2:
         raise StorageFailed(f"{path} was made without incremental auto_vacuum")
+    if version < SCHEMA_VERSION:
+        _migrate(connection)
 
 
 def _is_fresh(connection: apsw.Connection) -> bool:
@@ -154,6 +172,34 @@ def _create(connection: apsw.Connection, path: str) -> None:
     finally:
         if not connection.get_autocommit():
             connection.execute("ROLLBACK")
+
+
+def _migrate(connection: apsw.Connection) -> None:
+    """Add what a log of schema 1 lacks, in one transaction."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        # Somebody else may have done it since we looked.
+        if connection.pragma("user_version") < SCHEMA_VERSION:
+            for statement in removal_tables():
+                connection.execute(statement)
+            _pragma(connection, "user_version", SCHEMA_VERSION)
+        connection.execute("COMMIT")
+    finally:
+        if not connection.get_autocommit():
+            connection.execute("ROLLBACK")
+
+
+def complete_schema(connection: apsw.Connection) -> None:
+    """Have a connection that only reads see the tables that a log of schema 1 lacks, empty."""
+    if connection.pragma("user_version") == 1:
+        for statement in removal_tables():
+            connection.execute(statement.replace("CREATE TABLE", "CREATE TEMP TABLE", 1))
+
+
+def removal_tables() -> list[str]:
+    """Return the statements that make the tables which schema 1 lacks."""
+    wanted = rf"CREATE TABLE (?:{'|'.join(TABLES_OF_REMOVAL)}) \(.*?;"
+    return re.findall(wanted, _SCHEMA.read_text(), re.DOTALL)
 
 
 class ReadPool:
@@ -203,6 +249,7 @@ class ReadPool:
         try:
             connection = apsw.Connection(self._path, flags=flags, vfs=self._vfs)
             wait_for_locks(connection, self._path, BUSY_TIMEOUT_MS)
+            complete_schema(connection)
         except apsw.Error as error:
             raise translate(error) from error
         return connection

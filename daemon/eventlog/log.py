@@ -5,8 +5,9 @@ from __future__ import annotations
 import threading
 import uuid
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -16,12 +17,17 @@ from daemon.eventlog.checkpointer import Checkpointer
 from daemon.eventlog.connection import (
     ReadPool,
     close,
+    database_size,
     is_memory,
     memory_uri,
     open_writer,
     translate,
 )
+from daemon.eventlog.copying import Copy, Copying
+from daemon.eventlog.copying import Progress as CopyProgress
+from daemon.eventlog.deadletters import EVERY_LETTER, KeptLetter, LetterFilter
 from daemon.eventlog.reader import PAGE_BYTES, Reader
+from daemon.eventlog.removal import PendingRemoval, pending_removals
 from daemon.eventlog.requests import (
     Append,
     Appended,
@@ -31,6 +37,7 @@ from daemon.eventlog.requests import (
     EventQuery,
     Finding,
     Follow,
+    Followed,
     LogHealth,
     Outcome,
     Request,
@@ -43,6 +50,7 @@ from daemon.eventlog.verify import TAIL_EVENTS, Progress, verify_rows
 from daemon.eventlog.writer import Answer, Writer
 from daemon.lifecycle import Clock, ServiceThread, system_clock
 from daemon.release import PROGRAM_VERSION, release_order
+from domain.epochs import LostStretch
 from domain.errors import LogDamaged, NotReady
 from domain.events import NewEvent, RecordedEvent
 
@@ -69,6 +77,7 @@ class EventLog:
         self._vfs = vfs
         self._clock = clock
         self._closed = False
+        self._kept_for: list[str] = []
         with pool.connection() as db:
             self.log_id: str = db.execute("SELECT value FROM log_meta WHERE key = 'log_id'").get
             self.epoch: int = db.execute("SELECT value FROM log_meta WHERE key = 'epoch'").get
@@ -205,6 +214,63 @@ class EventLog:
         """Call back on the writer's thread when every request of a commit was answered."""
         self.writer.on_group_end(callback)
 
+    def empty_wal(self) -> None:
+        """Have the write-ahead log emptied soon: of what was removed nothing shall stay in it."""
+        self.writer.empty_wal()
+
+    def pending_removals(self, *, outside: bool, limit: int = 1000) -> list[PendingRemoval]:
+        """Return removals that are asked for and not done, in the order of their streams.
+
+        With ``outside`` those that wait until something elsewhere is gone.
+        """
+        with self._pool.connection() as db:
+            return pending_removals(db, outside=outside, limit=limit)
+
+    @contextmanager
+    def keeping(self, why: str) -> Iterator[None]:
+        """Have nothing removed meanwhile: for who reads a long stretch, all of it."""
+        self._kept_for.append(why)
+        try:
+            yield
+        finally:
+            self._kept_for.remove(why)
+
+    @property
+    def kept_for(self) -> str:
+        """For what nothing is removed now; empty where something may be."""
+        return self._kept_for[0] if self._kept_for else ""
+
+    # -- copying ------------------------------------------------------------------------------
+
+    def copy_to(
+        self,
+        path: Path,
+        *,
+        progress: CopyProgress | None = None,
+        stop: threading.Event | None = None,
+    ) -> Copy:
+        """Copy the log into a new file while it is written; one copy at a time.
+
+        Needs the writer at work. The copy holds what was written up to its end, also meanwhile. It
+        is not synced; there is no file where it fails.
+
+        Raises:
+            DiskFull, StorageFailed: there is no room, a disk refuses, or the file is there already.
+            NotReady: the log is being copied or closing, or `stop` is set.
+
+        """
+        if self._closed:
+            raise NotReady("the event log is closing")
+        with self._pool.connection() as db:
+            size = database_size(db)
+        copying = Copying(path, size, stop=stop)
+        try:
+            self.writer.copy(copying)
+        except NotReady:
+            copying.remove()
+            raise
+        return copying.result(progress)
+
     # -- reading ------------------------------------------------------------------------------
 
     @property
@@ -235,6 +301,10 @@ class EventLog:
         """Return streams of a category by their first event after position ``since``."""
         return self._reader.streams_met(category, after, upto, since, limit)
 
+    def streams_of(self, category: str) -> list[str]:
+        """Return every stream of a category, by name; for categories that have few."""
+        return self._reader.streams_of(category)
+
     def find_ids(
         self, ids: Iterable[str], after: int, before: int, limit: int
     ) -> list[tuple[int, str, str]]:
@@ -244,6 +314,22 @@ class EventLog:
     def select(self, query: EventQuery, limit: int, bytes_max: int = PAGE_BYTES) -> EventPage:
         """Return one page of the events that match."""
         return self._reader.select(query, limit, bytes_max)
+
+    def lost_stretches(self) -> tuple[LostStretch, ...]:
+        """Return the stretches of positions that epochs left empty, the oldest first."""
+        return self._reader.lost_stretches()
+
+    def removed_upto(self, stream: str) -> int:
+        """Return up to which version the events of a stream are removed or are to be, else 0."""
+        return self._reader.removed_upto(stream)
+
+    def position_after(self, position: int) -> int | None:
+        """Return the position of the next event, None where there is none."""
+        return self._reader.position_after(position)
+
+    def position_upto(self, position: int) -> int:
+        """Return the position of the newest event up to one, 0 where there is none."""
+        return self._reader.position_upto(position)
 
     def first_position(self) -> int:
         """Return the oldest position that is kept, 0 when the log holds no event."""
@@ -262,13 +348,14 @@ class EventLog:
         return self._reader.digest_at(position)
 
     def list_dead_letters(
-        self,
-        after: int,
-        limit: int,
-        format: str | None = None,  # noqa: A002
-    ) -> list[dict[str, Any]]:
+        self, after: int, limit: int, wanted: LetterFilter = EVERY_LETTER
+    ) -> list[KeptLetter]:
         """Return dead letters after an id, oldest first; none when there are no more."""
-        return self._reader.list_dead_letters(after, limit, format)
+        return self._reader.list_dead_letters(after, limit, wanted)
+
+    def dead_letter(self, letter_id: int) -> KeptLetter | None:
+        """Return one dead letter, None where there is none of this id."""
+        return self._reader.dead_letter(letter_id)
 
     def dead_letter_counts(self) -> dict[str, tuple[int, int]]:
         """Return, by format, how many dead letters there are and how often they came."""
@@ -277,6 +364,10 @@ class EventLog:
     def follow_offset(self, name: str) -> int:
         """Return how far a followed file or pipe was read."""
         return self._reader.follow_offset(name)
+
+    def follow_offsets(self, prefix: str, after: str = "", limit: int = 100) -> list[Followed]:
+        """Return how far each file was read whose name starts so, by name, after a name."""
+        return self._reader.follow_offsets(prefix, after, limit)
 
     def reading(self) -> ReadPool:
         """Return the read connections, for recorders that have queries of their own."""

@@ -44,6 +44,10 @@ class LogFile(Reader):
             rows: Any = db.execute("SELECT key, value FROM log_meta")
             return dict(rows)
 
+    def reading(self) -> ReadPool:
+        """Return the read connections, for those who have queries of their own."""
+        return self.pool
+
     def head(self) -> int:
         """Return the newest position that was ever used, as the writer does."""
         with self.pool.snapshot() as db:

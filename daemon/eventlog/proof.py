@@ -9,7 +9,8 @@ from typing import Any
 
 import apsw
 
-from daemon.eventlog.connection import BUSY_TIMEOUT_MS, SCHEMA_VERSION
+from daemon.eventlog.connection import BUSY_TIMEOUT_MS, SCHEMA_VERSION, complete_schema
+from daemon.eventlog.epochs import lost_stretches
 from daemon.eventlog.findings import UNREADABLE, raise_unless_damage, told
 from daemon.eventlog.requests import Finding
 from daemon.eventlog.statements import SQL
@@ -45,6 +46,7 @@ def prove_log(
     try:
         with closing(apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)) as db:
             db.set_busy_timeout(BUSY_TIMEOUT_MS)
+            complete_schema(db)
             if at_rest and (damage := lost_commits(path, db)):
                 proof.findings.append(Finding("wal", damage))
             _prove(proof, db, quick, progress)
@@ -56,11 +58,13 @@ def prove_log(
 
 def _prove(proof: LogProof, db: apsw.Connection, quick: bool, progress: Progress | None) -> None:
     structure = StructureProof(db)
-    version, log_id, counts = 0, None, None
+    version, log_id, counts, lost, removed = 0, None, None, 0, 0
     try:
         version = db.pragma("user_version")
         log_id = db.execute("SELECT value FROM log_meta WHERE key = 'log_id'").get
         counts = db.execute(SQL["event_counts"]).fetchone()
+        lost = sum(each.length for each in lost_stretches(db, str(log_id)))
+        removed = db.execute(SQL["removed_count"]).get
         proof.dead_letters = db.execute(SQL["dead_letter_totals"]).fetchone() or (0, 0)
     except UNREADABLE as error:
         raise_unless_damage(error)
@@ -76,7 +80,7 @@ def _prove(proof: LogProof, db: apsw.Connection, quick: bool, progress: Progress
     proof.events = rows.events
     if quick and counts is not None and counts[0]:
         count, first, newest = counts
-        if count != newest - first + 1 or first != 1:
+        if count + lost + removed != newest or first < 1:
             detail = f"{count} events stand at the positions {first} to {newest}"
             proof.findings.append(Finding("counters", detail))
 

@@ -10,15 +10,23 @@ import apsw
 import orjson
 
 from daemon.eventlog.connection import ReadPool
-from daemon.eventlog.requests import EventPage, EventQuery
+from daemon.eventlog.deadletters import (
+    EVERY_LETTER,
+    KeptLetter,
+    LetterFilter,
+    find_letter,
+    letters_after,
+)
+from daemon.eventlog.epochs import lost_stretches
+from daemon.eventlog.requests import EventPage, EventQuery, Followed
 from daemon.eventlog.statements import SQL
 from daemon.eventlog.transaction import NAME_LENGTH_MAX
 from daemon.release import PROGRAM_VERSION, release_order
 from domain.catalog import event_types, upcast
+from domain.epochs import LostStretch, stream_of
 from domain.errors import NewerEvent, UnreadableEvent
 from domain.events import ExtensionValue, RecordedEvent
 from domain.suggest import shorten
-from domain.timestamps import format_timestamp
 
 SCAN_POSITIONS: Final = 20_000
 """How many positions one filtered page looks at, at the most: some milliseconds of them."""
@@ -54,6 +62,7 @@ class Reader:
         self._types: dict[int, str] = {}
         self._sources: dict[int, str] = {}
         self._extensions: dict[str | None, Mapping[str, ExtensionValue]] = {None: {}}
+        self._lost: tuple[int | None, tuple[LostStretch, ...]] = (None, ())
 
     def head(self) -> int:
         """Return the newest position in the file, 0 when it holds none."""
@@ -116,6 +125,12 @@ class Reader:
             asked = (after, upto, since, f"{category}/", limit)
             return list(db.execute(SQL["streams_met"], asked))
 
+    def streams_of(self, category: str) -> list[str]:
+        """Return every stream of a category, by name; for categories that have few."""
+        with self._pool.connection() as db:
+            rows = db.execute(SQL["streams_of"], (f"{category}/", f"{category}0"))
+            return [name for (name,) in rows]
+
     def find_ids(
         self, ids: Iterable[str], after: int, before: int, limit: int
     ) -> list[tuple[int, str, str]]:
@@ -159,21 +174,66 @@ class Reader:
         with self._pool.snapshot() as db:
             newest = db.execute(SQL["newest_event"]).fetchone()
             head = newest[0] if newest else 0
-            low = floor = query.after or 0
-            high = ceiling = head + 1 if query.before is None else min(query.before, head + 1)
-            if query.stream is None and query.descending:
-                low = max(low, high - 1 - SCAN_POSITIONS)
-            elif query.stream is None:
-                high = min(high, low + 1 + SCAN_POSITIONS)
+            low = query.after or 0
+            high = head + 1 if query.before is None else min(query.before, head + 1)
+            following = None
+            if query.stream is None:
+                low, high, following = _stretch(db, low, high, descending=query.descending)
             sql, parameters = _listing(query, low, high, limit + 1)
             rows = db.execute(sql, parameters)
             events, whole = self._events(db, rows, bytes_max, as_stored=True)
         if len(events) > limit or not whole:
             events = events[:limit]
-            return EventPage(events, events[-1].position, head)
-        if query.descending:
-            return EventPage(events, low + 1 if low > floor else None, head)
-        return EventPage(events, high - 1 if high < ceiling else None, head)
+            following = events[-1].position
+        return EventPage(events, following, head)
+
+    def lost_stretches(self) -> tuple[LostStretch, ...]:
+        """Return the stretches of positions that epochs left empty, the oldest first."""
+        with self._pool.connection() as db:
+            return self._lost_stretches(db)
+
+    def _lost_stretches(self, db: apsw.Connection) -> tuple[LostStretch, ...]:
+        """Return them as they were read when the log's own stream last grew."""
+        log_id = db.execute(SQL["find_meta"], ("log_id",)).get
+        found: Any = db.execute(SQL["find_stream"], ("", stream_of(log_id))).fetchone()
+        version = found[1] if found else 0
+        if self._lost[0] != version:
+            self._lost = (version, lost_stretches(db, log_id))
+        return self._lost[1]
+
+    def epoch_at(self, position: int) -> int:
+        """Return the epoch that the log was in at a position."""
+        with self._pool.connection() as db:
+            begun = self._lost_stretches(db)
+            present: int = db.execute(SQL["find_meta"], ("epoch",)).get
+        epochs = [each.epoch for each in begun if each.resumed <= position]
+        if epochs or not begun:
+            return epochs[-1] if epochs else present
+        return max(begun[0].epoch - 1, 1)
+
+    def removed_upto(self, stream: str) -> int:
+        """Return up to which version the events of a stream are removed or are to be, else 0."""
+        with self._pool.connection() as db:
+            return db.execute(SQL["removed_upto"], (stream,)).get or 0
+
+    def removed_runs(self, first: int, last: int) -> list[tuple[int, int, bytes]]:
+        """Return the stretches without events that reach into some positions.
+
+        Each is its first and its last position, and the digest of the chain at the last.
+        """
+        with self._pool.connection() as db:
+            return list(db.execute(SQL["runs_between"], (first, last)))
+
+    def position_after(self, position: int) -> int | None:
+        """Return the position of the next event, None where there is none."""
+        with self._pool.connection() as db:
+            following: int | None = db.execute(SQL["position_after"], (position,)).get
+            return following
+
+    def position_upto(self, position: int) -> int:
+        """Return the position of the newest event up to one, 0 where there is none."""
+        with self._pool.connection() as db:
+            return db.execute(SQL["position_upto"], (position,)).get or 0
 
     def first_position(self) -> int:
         """Return the oldest position that is kept, 0 when the log holds no event."""
@@ -214,40 +274,27 @@ class Reader:
         with self._pool.connection() as db:
             return db.execute(SQL["find_offset"], (name,)).get or 0
 
+    def follow_offsets(self, prefix: str, after: str = "", limit: int = 100) -> list[Followed]:
+        """Return how far each file was read whose name starts so, by name, after a name."""
+        with self._pool.connection() as db:
+            return [
+                Followed(*row) for row in db.execute(SQL["list_offsets"], (prefix, after, limit))
+            ]
+
     def list_dead_letters(
-        self,
-        after: int,
-        limit: int,
-        format: str | None = None,  # noqa: A002
-    ) -> list[dict[str, Any]]:
-        """Return dead letters after an id, oldest first; bytes that are not text are replaced.
+        self, after: int, limit: int, wanted: LetterFilter = EVERY_LETTER
+    ) -> list[KeptLetter]:
+        """Return dead letters after an id, oldest first.
 
         Large ones make fewer than `limit` of them; none means that there are no more.
         """
-        rows: list[Any] = []
-        size = 0
         with self._pool.connection() as db:
-            for row in db.execute(SQL["list_dead_letters"], (after, format, limit)):
-                rows.append(row)
-                size += len(row[5])
-                if size >= PAGE_BYTES:
-                    break
-        return [
-            {
-                "id": row[0],
-                "format": row[1],
-                "origin": row[2],
-                "reason": row[3],
-                "detail": row[4],
-                "raw": row[5].decode(errors="replace"),
-                "length": row[6],
-                "sha256": row[7].hex(),
-                "first_seen": format_timestamp(row[8]),
-                "last_seen": format_timestamp(row[9]),
-                "count": row[10],
-            }
-            for row in rows
-        ]
+            return letters_after(db, after, wanted, limit, PAGE_BYTES)
+
+    def dead_letter(self, letter_id: int) -> KeptLetter | None:
+        """Return one dead letter, None where there is none of this id."""
+        with self._pool.connection() as db:
+            return find_letter(db, letter_id)
 
     def dead_letter_counts(self) -> dict[str, tuple[int, int]]:
         """Return, by format, how many dead letters there are and how often they came."""
@@ -356,6 +403,27 @@ class Reader:
         if len(name) <= NAME_LENGTH_MAX:
             names[number] = name
         return name
+
+
+def _stretch(
+    db: apsw.Connection, low: int, high: int, *, descending: bool
+) -> tuple[int, int, int | None]:
+    """Return what one page looks at between two positions (exclusive), and where the next begins.
+
+    A stretch begins and ends with an event: positions without one cost nothing, however many they
+    are, and nobody is sent to one of them.
+    """
+    first: int | None = db.execute(SQL["position_after"], (low,)).get
+    last: int = db.execute(SQL["position_upto"], (high - 1,)).get or 0
+    if first is None or first > last:
+        return low, low + 1, None
+    if last - first < SCAN_POSITIONS:
+        return first - 1, last + 1, None
+    if descending:
+        first = db.execute(SQL["position_after"], (last - SCAN_POSITIONS,)).get or first
+        return first - 1, last + 1, first
+    last = db.execute(SQL["position_upto"], (first - 1 + SCAN_POSITIONS,)).get or last
+    return first - 1, last + 1, last
 
 
 def _correlation(value: str | None) -> str | None:

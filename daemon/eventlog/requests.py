@@ -45,11 +45,23 @@ class DeadLetter:
 
 @dataclass(frozen=True, slots=True)
 class Follow:
-    """The stretch of a followed file or pipe that a request carries: offsets [start, end)."""
+    """The stretch of a followed file or pipe that a request carries: offsets [start, end).
+
+    ``replaces`` is another name that is done with: what was remembered under it is forgotten.
+    """
 
     name: str
     start: int
     end: int
+    replaces: str | None = None
+
+
+class Followed(NamedTuple):
+    """How far a file or pipe was read, by name, and when that was noted (microseconds)."""
+
+    name: str
+    offset: int
+    updated: int
 
 
 @dataclass(frozen=True, slots=True)

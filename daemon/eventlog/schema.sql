@@ -1,4 +1,4 @@
--- The event log, schema version 1. Times are microseconds since 1970-01-01T00:00:00Z.
+-- The event log, schema version 2. Times are microseconds since 1970-01-01T00:00:00Z.
 
 -- What this log is: its id (random, made once), its epoch, when it was made.
 CREATE TABLE log_meta (
@@ -49,6 +49,32 @@ CREATE TABLE events (
 ) STRICT;
 CREATE UNIQUE INDEX events_by_stream ON events (stream_id, version);
 CREATE UNIQUE INDEX events_by_key ON events (stream_id, event_key) WHERE event_key IS NOT NULL;
+
+-- The stretches of positions without events, each as long as it can be, and the chain's digest at
+-- the last of them. A chained `log.truncated` says each of them too.
+CREATE TABLE removed_runs (
+    first  INTEGER PRIMARY KEY,
+    last   INTEGER NOT NULL,
+    digest BLOB NOT NULL
+) STRICT;
+
+-- The events of a stream up to a version are to be removed. `outside`: not before what is kept of
+-- them elsewhere (files, objects of the archive) is gone.
+CREATE TABLE removals (
+    stream_id INTEGER PRIMARY KEY,
+    version   INTEGER NOT NULL,
+    outside   INTEGER NOT NULL
+) STRICT;
+
+-- The keys of removed events of streams that go on (archived ones): who sends one again gets the
+-- receipt it had. Of purged streams nothing is kept.
+CREATE TABLE removed_keys (
+    stream_id INTEGER NOT NULL,
+    event_key BLOB NOT NULL,
+    position  INTEGER NOT NULL,
+    version   INTEGER NOT NULL,
+    PRIMARY KEY (stream_id, event_key)
+) STRICT, WITHOUT ROWID;
 
 -- Input that could not be decoded and whose sender cannot be told. `kept` is masked and cut.
 CREATE TABLE dead_letters (

@@ -8,12 +8,13 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable
 from contextlib import closing
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 
 import apsw
 
-from daemon.eventlog.connection import APPLICATION_ID, SCHEMA_VERSION, is_memory
+from daemon.eventlog.connection import APPLICATION_ID, SCHEMA_VERSION, TABLES_OF_REMOVAL, is_memory
 from daemon.eventlog.findings import (
     FINDINGS_MAX,
     UNREADABLE,
@@ -21,8 +22,10 @@ from daemon.eventlog.findings import (
     raise_unless_damage,
     told,
 )
+from daemon.eventlog.redactions import DATA, PAYLOAD_HASH, redactions
 from daemon.eventlog.requests import Finding
 from daemon.eventlog.statements import SQL
+from domain.epochs import complete_to, removals_stream, stream_of, told_epoch
 
 _SCHEMA = Path(__file__).with_name("schema.sql")
 _OBJECTS = "SELECT type || ' ' || name, tbl_name, sql FROM sqlite_schema"
@@ -63,6 +66,9 @@ class StructureProof:
             ("schema", self._schema),
             ("meta", self._meta),
             ("sequence", self._counters),
+            ("epoch", self._epochs),
+            ("removed", self._removed),
+            ("redaction", self._redactions),
         ]
         if not quick:
             parts += [
@@ -100,7 +106,10 @@ class StructureProof:
             fresh.execute(_SCHEMA.read_text())
             wanted = {row[0]: row for row in fresh.execute(_OBJECTS)}
         present = {row[0]: row for row in self._db.execute(_OBJECTS)}
+        lacking = TABLES_OF_REMOVAL if self._db.pragma("user_version") == 1 else ()
         for name, row in wanted.items():
+            if row[1] in lacking:
+                continue
             if name not in present:
                 self.findings.add("schema", f"{name} is missing")
             elif present[name] != row:
@@ -118,7 +127,7 @@ class StructureProof:
         )
         if application != APPLICATION_ID:
             self.findings.add("meta", f"application_id is {application}: not that of a log")
-        if version != SCHEMA_VERSION:
+        if version not in (1, SCHEMA_VERSION):
             self.findings.add("meta", f"user_version is {version}, not {SCHEMA_VERSION}")
         meta = dict(self._db.execute("SELECT key, value FROM log_meta"))
         log_id, epoch, created = (meta.get(key) for key in ("log_id", "epoch", "created"))
@@ -137,6 +146,37 @@ class StructureProof:
             if newest is not None and (not isinstance(used, int) or used < newest):
                 detail = f"the counter of {name} stands at {used!r}, the newest has {newest}"
                 self.findings.add("sequence", detail)
+
+    def _epochs(self) -> None:
+        """Each epoch goes on from the event before it, and the newest is the log's present one."""
+        meta = dict(self._db.execute("SELECT key, value FROM log_meta"))
+        present, newest = meta.get("epoch"), None
+        own = stream_of(str(meta.get("log_id")))
+        for position, data, before in self._db.execute(SQL["restored_events"], (own,)):
+            newest = told_epoch(data)
+            if complete_to(data) not in {None, before}:
+                detail = f"the log is complete to {complete_to(data)}, and has {before} before it"
+                self.findings.add("epoch", detail, position)
+        if newest is not None and newest != present:
+            self.findings.add("epoch", f"the log is in epoch {present}, and began {newest}")
+
+    def _removed(self) -> None:
+        """Each run of removed positions is told, as it is, by an event of the log."""
+        own = removals_stream(str(self._db.execute(SQL["find_meta"], ("log_id",)).get))
+        for first, last in self._db.execute(SQL["untold_runs"], (own, FINDINGS_MAX + 1)):
+            detail = f"positions {first} to {last} were removed, and no event says so"
+            self.findings.add("removed", detail, first)
+
+    def _redactions(self) -> None:
+        """Say where something is there again that was taken out of an event."""
+        own = stream_of(str(self._db.execute(SQL["find_meta"], ("log_id",)).get))
+        for position, payload_hash in redactions(self._db, own).items():
+            row: Any = self._db.execute(SQL["row_at"], (position,)).fetchone()
+            if row is not None and isinstance(row[DATA], bytes):
+                hashed = sha256(row[DATA]).digest()
+                # Where it is neither, the proof of the rows says so.
+                if hashed == row[PAYLOAD_HASH] and hashed.hex() != payload_hash:
+                    self.findings.add("redaction", "what was redacted is there again", position)
 
     def _versions(self) -> None:
         rows = self._db.execute(SQL["version_breaks"], (FINDINGS_MAX + 1,))

@@ -7,8 +7,7 @@ group whose commit fails, is undone without a trace.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Hashable, Iterable, Sequence
 from hashlib import sha256
 from typing import Any, Final, NamedTuple, cast
 
@@ -16,15 +15,17 @@ import apsw
 import orjson
 
 from daemon.eventlog import chain
+from daemon.eventlog.known import Given, Head, Known, Mark, Place, Recorded, Removed, Row, Stream
+from daemon.eventlog.redactions import is_redacted
+from daemon.eventlog.refusals import conflict_of, misplaced
 from daemon.eventlog.requests import KEPT_BYTES_MAX, Append, Appended, DeadLetter, Follow
 from daemon.eventlog.statements import SQL
-from domain.errors import Fault, Invalid, VersionConflict
+from domain.epochs import RESTORED, complete_to, stream_of
+from domain.errors import VersionConflict
 from domain.events import Receipt
 from domain.historic import HistoricEvent
 from domain.prepared import Prepared, prepare_all
 
-NAMES_MAX: Final = 100_000
-"""How many streams, types and sources are remembered, each; others are looked up again."""
 NAME_LENGTH_MAX: Final = 512
 """Longer names are not remembered: a source may be as long as an event."""
 
@@ -34,6 +35,8 @@ _WRITE_ORDER: Final = (
     "insert_stream",
     "insert_dead_letter",
     "set_offset",
+    "drop_offset",
+    "insert_run",
 )
 """What is written beside events."""
 
@@ -43,15 +46,6 @@ _EXPECTED: Final = 7
 _new: Final = tuple.__new__
 """Makes a receipt in half the time that its own class takes."""
 
-Row = tuple[object, ...]
-
-
-Stream = tuple[int, int]
-"""A stream's number and the version of its newest event."""
-Recorded = tuple[int, int, bytes, int]
-"""Where the event with a key stands (position, version), its payload's hash and its type."""
-Names = dict[tuple[str, str], int]
-
 
 class Stored(NamedTuple):
     """An event of an `eventsourcing` application."""
@@ -60,72 +54,6 @@ class Stored(NamedTuple):
     originator_version: int
     topic: str
     state: bytes
-
-
-class Head(NamedTuple):
-    """The newest row of the chain, and the greatest number given to a name of each kind."""
-
-    position: int
-    digest: bytes
-    recordedtime: int
-    given: Given
-
-
-class Given(NamedTuple):
-    """The greatest number given to a name of each kind."""
-
-    stream_id: int
-    type_id: int
-    source_id: int
-
-
-@dataclass(slots=True)
-class Known:
-    """What the writer knows of the log; bounded."""
-
-    head: Head
-    streams: dict[tuple[str, str], Stream] = field(default_factory=dict)
-    types: Names = field(default_factory=dict)
-    sources: dict[str, int] = field(default_factory=dict)
-
-    @classmethod
-    def read(cls, connection: apsw.Connection, log_id: str) -> Known:
-        """Read the head from the file."""
-        newest = connection.execute(SQL["newest_event"]).fetchone()
-        position, digest, recordedtime = newest or (0, chain.genesis(log_id), 0)
-        used = connection.execute(SQL["last_used_position"]).get or 0
-        numbers = [
-            connection.execute(f"SELECT coalesce(max({column}), 0) FROM {table}").get
-            for column, table in (
-                ("stream_id", "streams"),
-                ("type_id", "types"),
-                ("source_id", "sources"),
-            )
-        ]
-        return cls(Head(max(position, used), digest, recordedtime, Given(*numbers)))
-
-    def forget(self) -> None:
-        """Drop the oldest half of the names where there are too many."""
-        every: tuple[dict[Any, Any], ...] = (self.streams, self.types, self.sources)
-        for names in every:
-            if len(names) > NAMES_MAX:
-                for name in list(names)[: len(names) - NAMES_MAX // 2]:
-                    del names[name]
-
-
-Place = tuple[int, bytes, int]
-"""The newest row of the chain: its position, digest and recordedtime."""
-
-
-class Mark(NamedTuple):
-    """A place to go back to."""
-
-    changes: int
-    keys: int
-    events: int
-    others: int
-    place: Place
-    given: Given
 
 
 class Transaction:
@@ -161,6 +89,18 @@ class Transaction:
     def position(self) -> int:
         """The newest position, this transaction's own events counted."""
         return self._place[0]
+
+    def version_of(self, stream: str) -> int:
+        """Return the version of one of the daemon's own streams, 0 where there is none."""
+        known = self._known.streams.get(("", stream))
+        if known is None:
+            known = self.connection.execute(SQL["find_stream"], ("", stream)).fetchone()
+        return known[1] if known else 0
+
+    def stream_id(self, stream: str) -> int:
+        """Return the number of one of the daemon's own streams; a new one gets one."""
+        place = ("", stream)
+        return (self._known.streams.get(place) or self._stream(place))[0]
 
     def mark(self) -> Mark:
         """Remember this moment."""
@@ -270,6 +210,7 @@ class Transaction:
     def _append_events(self, events: Sequence[Prepared]) -> list[Receipt]:
         streams, types, sources = self._known.streams, self._known.types, self._known.sources
         keys, rows, changes, now = self._keys, self._events, self._changes, self.now
+        removed = self._known.removed
         position, digest, before = self._place
         first = position
         recorded = f" {now} "
@@ -286,12 +227,16 @@ class Transaction:
             earlier = keys.get((stream_id, key))
             if earlier is None and self.careful:
                 earlier = self._recorded(stream_id, key)
+            if earlier is None and stream_id in removed:
+                earlier = self._removed(stream_id, key, time, payload_hash, name)
             if earlier is not None:
-                differs = earlier[2:] != (payload_hash, type_id)
+                differs = earlier[2:] != (payload_hash, type_id) and (
+                    earlier[3] != type_id or not is_redacted(self.connection, *earlier[::2])
+                )
                 receipts.append(Receipt(id_, earlier[0], stream, earlier[1], True, differs))
                 continue
             if expected is not None and expected != version:
-                raise _conflict(index, stream, version, expected)
+                raise conflict_of(index, stream, version, expected)
             version += 1
             position += 1
             if time is None:
@@ -311,8 +256,11 @@ class Transaction:
         self._absent.clear()
         return receipts
 
-    def append_history(self, events: Sequence[HistoricEvent]) -> None:
+    def append_history(self, events: Sequence[HistoricEvent], log_id: str | None = None) -> None:
         """Append events to the places that they had; what fails half-way is the caller's to undo.
+
+        With ``log_id`` they are the log's own: epochs leave positions empty, and so do removals,
+        of which versions are missing too. Who does that looks at the structure afterwards.
 
         Raises:
             Invalid: an event does not follow from the one before it, or from its stream; the fault
@@ -325,23 +273,29 @@ class Transaction:
         self._find_streams(events)
         for index, (
             stream, name, source, id_, data, time, extensions, position, version, recordedtime,
-            class_version, key, payload_hash, tail, stated,
+            class_version, key, payload_hash, tail, stated, removed,
         ) in enumerate(events):  # fmt: skip
             place = ("", stream)
             known = streams.get(place) or self._stream(place)
             stream_id = known[0]
+            if log_id and removed and removed[0] == before + 1 <= removed[1] < position:
+                before, digest = removed[1:]
+                self._others.append(("insert_run", removed))
             head = chain.row_head(position, version, class_version, time, f" {recordedtime} ")
             digest = sha256(digest + sha256(head + tail).digest()).digest()
-            if position != before + 1:
-                raise _misplaced(index, "position", f"is {position}, and should be {before + 1}")
-            if version != known[1] + 1:
-                raise _misplaced(index, "version", f"is {version}, and should be {known[1] + 1}")
+            if position != before + 1 and not (
+                name == RESTORED and log_id and stream == stream_of(log_id)
+                and complete_to(data) == before < position
+            ):  # fmt: skip
+                raise misplaced(index, "position", f"is {position}, and should be {before + 1}")
+            if version != known[1] + 1 and not (log_id and version > known[1]):
+                raise misplaced(index, "version", f"is {version}, and should be {known[1] + 1}")
             if recordedtime < recorded:
-                raise _misplaced(index, "recordedtime", "is before that of the event before it")
+                raise misplaced(index, "recordedtime", "is before that of the event before it")
             if stated is not None and stated != digest:
-                raise _misplaced(index, "logdigest", f"should be {digest.hex()}")
+                raise misplaced(index, "logdigest", f"should be {digest.hex()}")
             if (stream_id, key) in keys or (self.careful and self._recorded(stream_id, key)):
-                raise _misplaced(index, "id", "is that of an earlier event of the stream")
+                raise misplaced(index, "id", "is that of an earlier event of the stream")
             type_id = types.get(("", name)) or self._type("", name)
             rows.append((
                 position, stream_id, version, type_id, class_version, time, recordedtime,
@@ -392,8 +346,10 @@ class Transaction:
         unknown = {event[0] for event in events if ("", event[0]) not in streams}
         if len(unknown) > 1:
             names = orjson.dumps(list(unknown)).decode()
-            for name, *found in self.connection.execute(SQL["find_streams"], (names,)):
-                self._learn(streams, ("", name), name, tuple(found))
+            rows: Any = self.connection.execute(SQL["find_streams"], (names,)).fetchall()
+            for name, stream_id, version, floor in rows:
+                self._learn(streams, ("", name), name, (stream_id, version))
+                self._learn_removed(stream_id, floor)
                 unknown.remove(name)
             self._absent = unknown
 
@@ -401,7 +357,10 @@ class Transaction:
         """Return a stream that is not remembered."""
         found: Stream | None = None
         if place[0] or place[1] not in self._absent:
-            found = self.connection.execute(SQL["find_stream"], place).fetchone()
+            row: Any = self.connection.execute(SQL["find_stream"], place).fetchone()
+            if row is not None:
+                found = row[:2]
+                self._learn_removed(row[0], row[2])
         if found is None:
             stream_id, type_id, source_id = self._given
             self._given = Given(stream_id + 1, type_id, source_id)
@@ -442,6 +401,41 @@ class Transaction:
         self.found_repeats = self.found_repeats or found is not None
         return cast("Recorded | None", found)
 
+    # -- streams from which events were removed ---------------------------------------------------
+
+    def _learn_removed(self, stream_id: int, floor: int) -> None:
+        """Remember which purge a stream had last whose events were removed."""
+        if not floor or stream_id in self._known.removed:
+            return
+        purge: Any = self.connection.execute(SQL["find_purge"], (stream_id,)).fetchone()
+        self._set(self._known.removed, stream_id, Removed(*(purge or (0, floor, None))))
+
+    def note_removed(self, stream_id: int, version: int) -> None:
+        """Say that events of a stream go, up to a version; all of them are written."""
+        before = self._known.removed.pop(stream_id, None)
+        self._changes.append((self._known.removed, stream_id, before))
+        self._learn_removed(stream_id, version)
+
+    def forget_stream(self, stream: str) -> None:
+        """Say that a stream may be gone: it is looked up again."""
+        place = ("", stream)
+        self._changes.append((self._known.streams, place, self._known.streams.pop(place, None)))
+
+    def _removed(
+        self, stream_id: int, key: bytes, time: int | None, payload_hash: bytes, type_name: str
+    ) -> Recorded | None:
+        """Return the place of an event that was removed, or of the purge that it is older than.
+
+        What it said is not known any more: it counts as the same.
+        """
+        purge = self._known.removed[stream_id]
+        found: Any = self.connection.execute(SQL["find_removed_key"], (stream_id, key)).fetchone()
+        if found is None and purge.until is not None and time is not None:
+            found = purge[:2] if time <= purge.until else None
+        if found is None:
+            return None
+        return (*found, payload_hash, self._known.types.get(("", type_name)) or 0)
+
     # -- dead letters and offsets -----------------------------------------------------------------
 
     def _dead_letter(self, letter: DeadLetter) -> None:
@@ -452,25 +446,38 @@ class Transaction:
             kept[:KEPT_BYTES_MAX], len(letter.raw), sha256(letter.raw).digest(), self.now, self.now,
         )))  # fmt: skip
 
+    def follow_offset(self, name: str) -> int:
+        """Return how far something was followed, this transaction's own part counted."""
+        offset = self._offsets.get(name)
+        if offset is None:
+            offset = self.connection.execute(SQL["find_offset"], (name,)).get or 0
+        return offset
+
+    def holds(self, stream: str, type_: str) -> bool:
+        """Return whether a stream has an event of a type, this transaction's own counted."""
+        place, key = ("", stream), ("", type_)
+        known = self._known.streams.get(place)
+        if known is None:
+            known = self.connection.execute(SQL["find_stream"], place).fetchone()
+        type_id = self._known.types.get(key) or self.connection.execute(SQL["find_type"], key).get
+        if known is None or type_id is None:
+            return False
+        if any(row[1] == known[0] and row[3] == type_id for row in self._events):
+            return True
+        return bool(self.connection.execute(SQL["holds_type"], (known[0], type_id)).get)
+
     def _follow(self, follow: Follow) -> bool:
         """Note the offset; return whether this stretch was recorded before."""
-        stored = self._offsets.get(follow.name)
-        if stored is None:
-            stored = self.connection.execute(SQL["find_offset"], (follow.name,)).get or 0
-        if follow.end <= stored:
+        if follow.end <= self.follow_offset(follow.name):
             return True
         self._set(self._offsets, follow.name, follow.end)
         self._others.append(("set_offset", (follow.name, follow.end, self.now)))
+        if follow.replaces is not None and follow.replaces != follow.name:
+            self.forget_follows([follow.replaces])
         return False
 
-
-def _conflict(index: int, stream: str, version: int, expected: int) -> VersionConflict:
-    detail = f"{stream} is at version {version}, not {expected}"
-    fault = Fault(detail, "/expectedversion", index, VersionConflict.code)
-    return VersionConflict(detail, errors=[fault])
-
-
-def _misplaced(index: int, name: str, detail: str) -> Invalid:
-    """Return the error of a historic event that does not follow from what is before it."""
-    detail = f"{name} {detail}"
-    return Invalid(detail, errors=[Fault(detail, f"/{name}", index)])
+    def forget_follows(self, names: Iterable[str]) -> None:
+        """Forget how far the files of these names were read."""
+        for name in names:
+            self._set(self._offsets, name, 0)
+            self._others.append(("drop_offset", (name,)))

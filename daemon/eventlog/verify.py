@@ -15,8 +15,10 @@ import apsw
 
 from daemon.eventlog import chain
 from daemon.eventlog.findings import UNREADABLE, Findings, raise_unless_damage, told
+from daemon.eventlog.redactions import redactions
 from daemon.eventlog.requests import Finding
 from daemon.eventlog.statements import SQL
+from domain.epochs import RESTORED, complete_to, stream_of
 from domain.payloads.base import INTEGER_MAX
 from domain.prepared import KEY_BYTES, event_key
 
@@ -26,6 +28,7 @@ UNREADABLE_MAX: Final = 200_000
 """After so many positions in a row that cannot be read the proof ends there."""
 NAMES_MAX: Final = 100_000
 """How many streams are remembered; as many types and sources."""
+_RESTORED: Final = f"{len(RESTORED)}:{RESTORED}"
 _PAGE: Final = 2000
 _ONE_BY_ONE: Final = 500
 
@@ -82,6 +85,11 @@ class RowProof:
         self._sources = _Names(self._source)
         self._sources[None] = "0:"  # type: ignore[index]
         self._rival: bytes | None = None
+        self._redacted: dict[int, str] = {}
+        self._redacted_upto: int | None = -1
+        own = self._name = stream_of(log_id)
+        self._own = f"0:{len(own)}:{own}"
+        self._empty = 0
         self.used = self._number(SQL["last_used_position"]) or 0
         # Beside a writer the proof ends where the log ended when it began.
         newest = self._number(SQL["newest_position"])
@@ -125,7 +133,8 @@ class RowProof:
 
     def _next_after(self, before: int) -> int:
         """Return where to read on: not behind a row that only pretends to be far on."""
-        expected = before + _PAGE
+        expected = before + _PAGE + self._empty
+        self._empty = 0
         if self.position > expected:
             following = self._db.execute(SQL["position_after"], (expected,)).get
             if following is not None and following < self.position:
@@ -253,15 +262,22 @@ class RowProof:
 
     def _look_at(self, row: Any) -> None:
         """Say what is wrong with a row, and go on behind it."""
-        add, expected = self.findings.add, self.position + 1
-        position, stored, recorded = row[0], row[12], row[6]
+        add, position, stored, recorded = self.findings.add, row[0], row[12], row[6]
+        self._pass_removed(position)
+        expected = self.position + 1
         usual = True
+        kept = self._complete_to(row) if position > expected else None
+        if kept is not None and expected <= kept + 1 < position:
+            # An epoch begins here: what stood after `kept` was lost, and that is no finding.
+            self._empty += position - kept - 1
+            if kept == self.position:
+                expected = position
         if position > max(self.used, expected):
             add("order", f"position {position} stands where {expected} has to be", expected)
             usual = False
         elif position > expected:
-            missing = f"positions {expected} to {position - 1} are missing"
-            add("gap", missing, expected)
+            last = kept if kept is not None and expected <= kept < position else position - 1
+            add("gap", f"positions {expected} to {last} are missing", expected)
             usual = False
         elif position < expected:
             add("order", "the position comes after a greater one", position)
@@ -275,6 +291,26 @@ class RowProof:
         self.position = expected if position > max(self.used, expected) else position
         self._digest = stored if isinstance(stored, bytes) else None
         self._rival = computed
+
+    def _pass_removed(self, position: int) -> None:
+        """Go on behind the runs of removed rows that lie right before a row."""
+        while self.position + 1 < position:
+            run: Any = self._row(SQL["run_from"], self.position + 1)
+            if run is None or not (self.position < run[0] < position):
+                return
+            self._empty += run[0] - self.position
+            self.position, self._rival = run[0], None
+            self._digest = run[1] if isinstance(run[1], bytes) else None
+
+    def _complete_to(self, row: Any) -> int | None:
+        """Return up to where nothing is lost, where a row begins an epoch of this log."""
+        data = row[10]
+        try:
+            stream, types = self._streams[row[1]]
+            begins = stream == self._own and types[row[3]] == _RESTORED
+        except (LookupError, TypeError):
+            return None
+        return complete_to(data) if begins and isinstance(data, bytes) else None
 
     def _values_fit(self, row: Any, position: int) -> bool:
         wrong = [
@@ -309,7 +345,7 @@ class RowProof:
         follows = [
             any(chain.chained(anchor, each) == stored for anchor in anchors) for each in row_hashes
         ]
-        if hashed != payload_hash:
+        if hashed != payload_hash and self._redaction_of(position) != hashed.hex():
             add("payload", "the payload is not what was recorded", position)
         if not any(follows) and anchors and usual:
             add("chain", "the digest does not follow from the row", position)
@@ -319,6 +355,18 @@ class RowProof:
             add("key", "the key is not that of (source, id)", position)
         broken = not any(follows) and self._digest is not None and usual
         return chain.chained(self._digest, row_hashes[0]) if broken and self._digest else None
+
+    def _redaction_of(self, position: int) -> str | None:
+        """Return the hash that the payload of an event has since a value was taken out of it."""
+        newest = self._number(SQL["newest_position"])
+        if newest != self._redacted_upto:
+            # Beside a writer there may be more of them than a moment ago.
+            self._redacted_upto = newest
+            try:
+                self._redacted = redactions(self._db, self._name)
+            except UNREADABLE as error:
+                raise_unless_damage(error)
+        return self._redacted.get(position)
 
     # -- names -----------------------------------------------------------------------------------
 

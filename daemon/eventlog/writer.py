@@ -8,18 +8,19 @@ alone. When the disk fails, everything of the group is undone and every caller o
 from __future__ import annotations
 
 import logging
-import os
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Final, cast
+from typing import Final
 
 import apsw
 
 from daemon.eventlog.checkpointer import Checkpointer
-from daemon.eventlog.connection import BUSY_TIMEOUT_MS, close, translate
+from daemon.eventlog.connection import BUSY_TIMEOUT_MS, close, free_bytes, translate
+from daemon.eventlog.copying import Copying
+from daemon.eventlog.known import Known
 from daemon.eventlog.requests import (
     Append,
     Done,
@@ -30,10 +31,10 @@ from daemon.eventlog.requests import (
     WriterBounds,
 )
 from daemon.eventlog.statements import SQL
-from daemon.eventlog.transaction import Known, Transaction
+from daemon.eventlog.transaction import Transaction
+from daemon.eventlog.weight import weight_of
 from domain.errors import ChronicledError, NotReady, QueueFull, StorageFailed, VersionConflict
-from domain.events import NewEvent
-from domain.prepared import Prepared
+from domain.timestamps import MICROSECONDS
 
 PROBE_SECONDS: Final = 1.0
 """How often a log whose disk failed is tried again while nobody writes."""
@@ -41,12 +42,13 @@ CHECKPOINT_PAGES: Final = 4000
 """How long the write-ahead log may be before it is checkpointed (pages)."""
 CHECKPOINT_WAIT_MS: Final = 200
 """How long a checkpoint that empties the write-ahead log waits for readers (milliseconds)."""
+EMPTY_WAIT_MS: Final = 20
+"""The same where it is emptied for what was removed, which can be tried again."""
 FREE_BYTES_MIN: Final = 1024 * 1024
 """How much must be free before a log whose disk failed is tried again (bytes)."""
 CAREFUL_GROUPS: Final = 100
 """For how many groups repeats are looked for after one came: who sends again sends much again."""
 _PAGE_BYTES: Final = 4096
-_OVERHEAD_BYTES: Final = 256
 _DISK: Final = (
     apsw.FullError,
     apsw.IOError,
@@ -64,32 +66,6 @@ _DISK: Final = (
 _logger = logging.getLogger(__name__)
 Answer = Callable[[Outcome], None]
 _Waiting = tuple[Request, Answer, int, int]
-
-
-def _weight(request: Request) -> tuple[int, int]:
-    """Return the events and bytes a request holds in the queue."""
-    if isinstance(request, Work):
-        return request.events, request.size + _OVERHEAD_BYTES
-    size = request.size
-    if size is None:
-        size = _events_bytes(request.events)
-    size += len(request.events) * _OVERHEAD_BYTES
-    size += sum([len(letter.raw) + _OVERHEAD_BYTES for letter in request.dead_letters])
-    return max(len(request.events) + len(request.dead_letters), 1), size
-
-
-def _events_bytes(events: Sequence[NewEvent] | Sequence[Prepared]) -> int:
-    if events and isinstance(events[0], NewEvent):
-        return sum([_event_bytes(event) for event in cast("Sequence[NewEvent]", events)])
-    # Payload, and all the texts.
-    return sum([len(event[4]) + len(event[-1]) for event in cast("Sequence[Prepared]", events)])
-
-
-def _event_bytes(event: NewEvent) -> int:
-    size = len(event.data) + len(event.subject) + len(event.source) + len(event.id)
-    if event.extensions:
-        size += sum(len(str(value)) for value in event.extensions.values())
-    return size
 
 
 class Writer:
@@ -119,6 +95,10 @@ class Writer:
         self._checkpoint_pages = CHECKPOINT_PAGES
         self.checkpointer: Checkpointer | None = None
         """Who copies the write-ahead log beside the writer, where somebody does."""
+        self._copying: Copying | None = None
+        self._emptying = False
+        self._tried = -1
+        """When the write-ahead log was last to be emptied for what was removed."""
         self._queue: deque[_Waiting] = deque()
         self._queued = (0, 0)
         # Reentrant: the garbage collector may end a subscription on a thread that is in here.
@@ -153,7 +133,7 @@ class Writer:
             NotReady: the log is closing.
 
         """
-        events, size = _weight(request)
+        events, size = weight_of(request)
         with self._room:
             if not self._has_room(events, size):
                 self._room.wait_for(lambda: self._has_room(events, size), wait_seconds)
@@ -173,6 +153,21 @@ class Writer:
             or not self._queue
             or (fits and queued_size + size <= self.bounds.queue_bytes)
         )
+
+    def copy(self, copying: Copying) -> None:
+        """Take the steps of a copy between commits; it says itself when it has ended.
+
+        Raises:
+            NotReady: another copy is being made, or the log is closing.
+
+        """
+        with self._lock:
+            if self._closed:
+                raise NotReady("the event log is closing")
+            if self._copying is not None:
+                raise NotReady("the event log is being copied already")
+            self._copying = copying
+        self.woken.set()
 
     def on_commit(self, callback: Callable[[int], None]) -> Callable[[], None]:
         """Call back with the new head after each commit that moved it; returns the way out."""
@@ -207,7 +202,40 @@ class Writer:
     # -- the writer's thread ------------------------------------------------------------------
 
     def step(self, now: int) -> float | None:
-        """Commit one group; 0 when more waits, None when nothing does."""
+        """Commit one group and copy some pages; 0 when more waits, None when nothing does."""
+        delay = self._step_group(now)
+        if self._emptying:
+            self._empty(now)
+            delay = PROBE_SECONDS if delay is None and self._emptying else delay
+        return 0.0 if self._step_copy() else delay
+
+    def empty_wal(self) -> None:
+        """Have the write-ahead log emptied soon."""
+        self._emptying, self._tried = True, -1
+        self.woken.set()
+
+    def _empty(self, now: int) -> None:
+        """Empty the write-ahead log; readers may be in the way, and intake must not wait often."""
+        if 0 <= now - self._tried < PROBE_SECONDS * MICROSECONDS:
+            return
+        self._tried = now
+        self._emptying = not self._checkpoint(apsw.SQLITE_CHECKPOINT_TRUNCATE, EMPTY_WAIT_MS)
+
+    def _step_copy(self) -> bool:
+        """Take one step of a copy that is asked for; return whether it needs more."""
+        copying = self._copying
+        if copying is None:
+            return False
+        if self.health.ok:
+            copying.step(self._connection)
+        else:
+            # It may be the copy that takes the room.
+            copying.give_up(StorageFailed(f"the log itself fails: {self.health.error}"))
+        if copying.ended.is_set():
+            self._copying = None
+        return self._copying is not None
+
+    def _step_group(self, now: int) -> float | None:
         group = self._drain()
         if not group:
             if self.health.ok:
@@ -234,6 +262,10 @@ class Writer:
         with self._room:
             self._closed = True
             self._room.notify_all()
+        if self._copying is not None:
+            self._copying.give_up(NotReady("the event log is closing"))
+            self._copying.remove()
+            self._copying = None
         while self._queue:
             self.step(self._clock())
             if not self.health.ok:
@@ -274,7 +306,8 @@ class Writer:
 
     def _commit(self, requests: Sequence[Request], now: int) -> list[Outcome]:
         changes = self._connection.total_changes()
-        careful = self._careful_groups > 0
+        # A group that is rolled back has SQLite begin a copy anew.
+        careful = self._careful_groups > 0 or self._copying is not None
         transaction: Transaction | None = None
         try:
             self._roll_back()
@@ -297,7 +330,7 @@ class Writer:
         self._seen_version = self._connection.data_version()
         if transaction.found_repeats:
             self._careful_groups = CAREFUL_GROUPS
-        elif careful:
+        elif self._careful_groups:
             self._careful_groups -= 1
         if self._connection.total_changes() != changes:
             # A commit that wrote nothing says nothing about the disk.
@@ -369,7 +402,7 @@ class Writer:
     def _probe(self, now: int) -> None:
         """Write a little, to see whether the disk is back."""
         try:
-            if self._wal_path is not None and _free_bytes(self._wal_path) < FREE_BYTES_MIN:
+            if self._wal_path is not None and free_bytes(self._wal_path.parent) < FREE_BYTES_MIN:
                 return
             self._connection.execute("BEGIN IMMEDIATE")
             self._connection.execute(SQL["probe"], (now,))
@@ -428,23 +461,19 @@ class Writer:
             checkpointer.ask()
         return checkpointer.asked
 
-    def _checkpoint(self, mode: int) -> bool:
+    def _checkpoint(self, mode: int, wait_ms: int = CHECKPOINT_WAIT_MS) -> bool:
         if self._wal_path is None:
             return True
         try:
-            self._connection.set_busy_timeout(CHECKPOINT_WAIT_MS)
+            self._connection.set_busy_timeout(wait_ms)
             self._connection.wal_checkpoint(mode=mode)
         except apsw.Error as error:
-            _logger.warning("the write-ahead log could not be checkpointed: %s", error)
+            if wait_ms == CHECKPOINT_WAIT_MS:
+                _logger.warning("the write-ahead log could not be checkpointed: %s", error)
             return False
         finally:
             self._connection.set_busy_timeout(BUSY_TIMEOUT_MS)
         return True
-
-
-def _free_bytes(path: Path) -> int:
-    disk = os.statvfs(path.parent)
-    return disk.f_bavail * disk.f_frsize
 
 
 def _call(callback: Callable[..., None], *values: object) -> None:

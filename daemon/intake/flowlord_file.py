@@ -21,6 +21,8 @@ def decode_file(fields: Mapping[str, Any], options: Options) -> list[NewEvent]:
 
     """
     make = EventMaker(options.source or SOURCE, options.limits)
+    if gcs_notification.is_cloudevent(fields):
+        return [gcs_notification.decode_cloudevent(fields, make)]
     if gcs_notification.is_notification(fields):
         return [gcs_notification.decode_notification(fields, make)]
     message = Message(fields)

@@ -52,10 +52,13 @@ class Message:
     a fault. Faults are raised together by `check`.
     """
 
-    def __init__(self, fields: Mapping[str, Any]) -> None:
+    def __init__(
+        self, fields: Mapping[str, Any], faults: list[Fault] | None = None, place: str = ""
+    ) -> None:
         self._fields = fields
+        self._place = place
         self._read: set[str] = set()
-        self.faults: list[Fault] = []
+        self.faults: list[Fault] = [] if faults is None else faults
         try:
             self._has_secrets = may_hold_secrets(orjson.dumps(fields))
         except orjson.JSONEncodeError:
@@ -67,7 +70,7 @@ class Message:
         if self._has_secrets:
             text = mask_text(text)
         if required and not text and not self._faulty(name):
-            self._fault(name, "required, and not empty")
+            self.refuse(name, "required, and not empty")
         return text
 
     def raw_text(self, name: str) -> str:
@@ -75,7 +78,7 @@ class Message:
         value = self._take(name)
         if value is None or isinstance(value, str):
             return value or ""
-        self._fault(name, f"has to be a text, not {_json_type(value)}")
+        self.refuse(name, f"has to be a text, not {_json_type(value)}")
         return ""
 
     def moment(self, name: str) -> Moment:
@@ -94,16 +97,56 @@ class Message:
             value = int(value)
         if value is None or (type(value) is int and 0 <= value <= INTEGER_MAX):
             return value
-        self._fault(name, f"has to be a whole number from 0 to {INTEGER_MAX}")
+        self.refuse(name, f"has to be a whole number from 0 to {INTEGER_MAX}")
         return None
+
+    def number(self, name: str, *, required: bool = False) -> int | float | None:
+        """Return a number, whole or not."""
+        value = self._take(name)
+        if type(value) in (int, float):
+            return value  # type: ignore[no-any-return]
+        if value is not None or required:
+            self.refuse(name, f"has to be a number, not {_json_type(value)}")
+        return None
+
+    def value(self, name: str) -> Any:
+        """Return a value of any JSON type."""
+        value = self._take(name)
+        return _masked(name, value) if self._has_secrets else value
 
     def flag(self, name: str) -> bool:
         """Return a boolean, false where there is none."""
         value = self._take(name)
         if value is None or isinstance(value, bool):
             return bool(value)
-        self._fault(name, f"has to be true or false, not {_json_type(value)}")
+        self.refuse(name, f"has to be true or false, not {_json_type(value)}")
         return False
+
+    def texts(self, name: str) -> dict[str, str]:
+        """Return an object whose values are texts, empty where there is none."""
+        value = self._take(name)
+        if value is None:
+            return {}
+        if isinstance(value, dict) and all(isinstance(one, str) for one in value.values()):
+            return _masked(name, value) if self._has_secrets else value
+        self.refuse(name, "has to be an object of texts")
+        return {}
+
+    def parts(self, name: str) -> list[Message]:
+        """Return the objects of an array as messages of their own; faults are noted here."""
+        value = self._take(name)
+        if isinstance(value, list) and value and all(isinstance(one, dict) for one in value):
+            return [self._part(f"{name}/{place}", one) for place, one in enumerate(value)]
+        self.refuse(name, "has to be an array of objects, and not empty")
+        return []
+
+    def part(self, name: str) -> Message:
+        """Return an object as a message of its own; faults are noted here."""
+        value = self._take(name)
+        if isinstance(value, dict):
+            return self._part(name, value)
+        self.refuse(name, "has to be an object")
+        return self._part(name, {})
 
     def rest(self) -> dict[str, Any]:
         """Return every field that was not read."""
@@ -111,6 +154,10 @@ class Message:
         if not self._has_secrets:
             return rest
         return {name: _masked(name, one) for name, one in rest.items()}
+
+    def refuse(self, name: str, detail: str) -> None:
+        """Note what is wrong with a field."""
+        self.faults.append(Fault(f"{self._place}{name}: {detail}", pointer=self._pointer(name)))
 
     def check(self) -> None:
         """Raise every fault that was found so far.
@@ -121,16 +168,18 @@ class Message:
         """
         raise_faults(self.faults)
 
+    def _part(self, name: str, fields: Mapping[str, Any]) -> Message:
+        return Message(fields, self.faults, f"{self._place}{name}/")
+
     def _take(self, name: str) -> Any:
         self._read.add(name)
         return self._fields.get(name)
 
     def _faulty(self, name: str) -> bool:
-        return any(fault.pointer == f"/{name}" for fault in self.faults)
+        return any(fault.pointer == self._pointer(name) for fault in self.faults)
 
-    def _fault(self, name: str, detail: str) -> None:
-        escaped = name[:80].replace("~", "~0").replace("/", "~1")
-        self.faults.append(Fault(f"{name[:80]}: {detail}", pointer=f"/{escaped}"))
+    def _pointer(self, name: str) -> str:
+        return f"/{self._place}{name}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,5 +249,12 @@ def _canonical(time: int) -> str:
 
 
 def _json_type(value: object) -> str:
-    names = {bool: "a boolean", int: "a number", float: "a number", list: "an array"}
+    names = {
+        type(None): "null",
+        bool: "a boolean",
+        str: "a text",
+        int: "a number",
+        float: "a number",
+        list: "an array",
+    }
     return names.get(type(value), "an object")

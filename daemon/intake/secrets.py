@@ -90,6 +90,18 @@ _HINTS: Final = re.compile(
 )
 
 
+_LONG_RUN: Final = re.compile(r"(?![0-9a-f]+(?![0-9A-Za-z]))[0-9A-Za-z]{32,}")
+
+
+def mask_path(path: str) -> str:
+    """Return the path of a request with what may be a secret in it replaced.
+
+    That is every run of 32 letters and digits or more, unless it is a plain hexadecimal number,
+    as ids and digests are.
+    """
+    return _LONG_RUN.sub(MASK, mask_text(path))
+
+
 def may_hold_secrets(raw: bytes) -> bool:
     """Return whether there is any hint of a secret; cheap, and rarely true of ordinary text."""
     return _HINTS.search(raw.lower()) is not None

@@ -7,6 +7,7 @@ from typing import Any, Final, Literal, TypeVar
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from daemon.eventlog.epochs import SOURCE
 from domain.envelope import SPECVERSION
 from domain.errors import Invalid
 from domain.payloads.base import Count, Integer, Sha256
@@ -15,7 +16,6 @@ BEGINS: Final = "export.begins"
 """The type of the first line."""
 ENDS: Final = "export.ends"
 """The type of the last line."""
-SOURCE: Final = "/chronicled"
 B = TypeVar("B", bound=BaseModel)
 
 FORMAT: Final = 1
@@ -23,7 +23,10 @@ FORMAT: Final = 1
 
 
 class Header(BaseModel):
-    """What an export is of: positions ``from`` to ``to`` of a log, or of one stream of it."""
+    """What an export is of: positions ``from`` to ``to`` of a log, or of one stream of it.
+
+    ``removed`` is how many of these positions have no events any more.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -37,6 +40,7 @@ class Header(BaseModel):
     last: Count = Field(alias="to")
     stream: str | None
     digest_before: Sha256
+    removed: Count = 0
 
 
 class Trailer(Header):
@@ -49,6 +53,9 @@ class Trailer(Header):
 
 def bound_line(bound: Header) -> bytes:
     """Return the first line for a header, the last for a trailer."""
+    data = bound.model_dump(by_alias=True, exclude={"removed"})
+    if bound.removed:
+        data["removed"] = bound.removed
     event = {
         "specversion": SPECVERSION,
         "id": f"{bound.log_id}/{bound.first}-{bound.last}",
@@ -56,7 +63,7 @@ def bound_line(bound: Header) -> bytes:
         "type": ENDS if isinstance(bound, Trailer) else BEGINS,
         "subject": bound.log_id,
         "datacontenttype": "application/json",
-        "data": bound.model_dump(by_alias=True),
+        "data": data,
     }
     return orjson.dumps(event)
 

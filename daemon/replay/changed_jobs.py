@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple, Protocol
 from daemon.eventlog.reader import SCAN_POSITIONS
 from domain.clock import effective_time
 from domain.events import RecordedEvent
-from domain.job import TERMINAL, JobState, JobStatus, advance_job
+from domain.job import TERMINAL, JobState, JobStatus, job_after
 from domain.timestamps import format_timestamp
 
 _STREAMS: Final = 500
@@ -31,6 +31,14 @@ class Streams(Protocol):
         self, category: str, after: int, upto: int, since: int, limit: int
     ) -> list[tuple[int, str]]:
         """Return streams by their first event after ``since``, as far as it lies in a range."""
+        ...
+
+    def position_after(self, position: int) -> int | None:
+        """Return the position of the next event, None where there is none."""
+        ...
+
+    def position_upto(self, position: int) -> int:
+        """Return the position of the newest event up to one, 0 where there is none."""
         ...
 
 
@@ -73,7 +81,11 @@ def list_changed_jobs(
     """
     items: list[dict[str, Any]] = []
     soft_deadline = (monotonic() + deadline) / 2
-    high = min(between.upto, after + SCAN_POSITIONS)
+    # A page begins and ends with an event: it is not spent on positions that an epoch left empty.
+    first = log.position_after(after)
+    if first is None or first > between.upto:
+        return items, None
+    high = log.position_upto(min(between.upto, first - 1 + SCAN_POSITIONS))
     while after < high:
         met = log.streams_met("job", after, high, between.since, _STREAMS)
         for position, stream in met:
@@ -97,12 +109,12 @@ def _changed_job(
     count = 0
     for event in events:
         then = None if state is None else (state.status, state.status_time)
-        state = advance_job(state, event)
+        state = job_after(state, event)
         if event.position <= between.since:
-            before = state.status, state.attempt
+            before = None if state is None else (state.status, state.attempt)
             continue
         count += 1
-        if (state.status, state.status_time) != then:
+        if state is not None and (state.status, state.status_time) != then:
             moved = event
             ended = state.status in TERMINAL
     if state is None or moved is None or not wanted.fits(state):

@@ -1,19 +1,18 @@
 """Checkpoints: compressed copies of the views at positions, so that a replay starts near its goal.
 
 A checkpoint is a whole views file, compressed with zstd and named by its position. All are of one
-log, one epoch and one version of the projections: those of others lie in another folder, which is
-removed. There are a bounded number of them, with a bounded size together; where one has to go, it
-is the one whose neighbours are nearest to each other.
+log and one version of the projections: those of others lie in another folder, which is removed. So
+are those at positions of a tail that was lost; those before it stay good in every later epoch.
+There are a bounded number of them, with a bounded size together; where one has to go, it is the one
+whose neighbours are nearest to each other.
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import shutil
-from collections.abc import Iterator
-from contextlib import closing
+from contextlib import AbstractContextManager, closing
 from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
@@ -23,9 +22,12 @@ import apsw
 import zstandard
 
 from daemon.replay.limits import Bounds
-from domain.errors import DiskFull, StorageFailed
+from daemon.storage_errors import as_storage_errors
+from domain.epochs import lost_at, lost_before
+from domain.errors import DiskFull
 from projections import store as storage
 from projections.registry import PROJECTIONS
+from projections.seam import Feed
 
 FOLDER: Final = "replay"
 """The folder in the data directory that holds the checkpoints, and the moments asked for."""
@@ -50,18 +52,21 @@ class Checkpoints:
     Each is written under another name and renamed when it is whole, so one that is there is whole.
     """
 
-    def __init__(self, data: Path, log_id: str, epoch: int, bounds: Bounds) -> None:
-        self.folder = data / FOLDER / f"checkpoints-{_key(log_id, epoch)}"
+    def __init__(self, data: Path, log: Feed, bounds: Bounds) -> None:
+        self.folder = data / FOLDER / f"checkpoints-{_key(log.log_id)}"
         self.bounds = bounds
+        self._log = log
 
     def list(self) -> list[Checkpoint]:
         """Return the checkpoints, by position."""
+        lost = self._log.lost_stretches()
         found = []
         with contextlib.suppress(FileNotFoundError):
             for path in self.folder.glob(f"*{SUFFIX}"):
                 with contextlib.suppress(ValueError, FileNotFoundError):
                     position = int(path.name.removesuffix(SUFFIX))
-                    found.append(Checkpoint(position, path, path.stat().st_size))
+                    if lost_at(position, lost) is None:
+                        found.append(Checkpoint(position, path, path.stat().st_size))
         return sorted(found)
 
     def nearest(self, position: int) -> Checkpoint | None:
@@ -71,14 +76,28 @@ class Checkpoints:
 
     def spacing(self, head: int) -> int:
         """Return how far apart checkpoints are to be in a log with this head."""
-        return max(self.bounds.spacing, -(-head // max(self.bounds.count, 1)))
+        return max(self.bounds.spacing, -(-self.count(0, head) // max(self.bounds.count, 1)))
+
+    def count(self, low: int, high: int) -> int:
+        """Return how many positions after one up to another are not lost."""
+        lost = self._log.lost_stretches()
+        return high - low - lost_before(high, lost) + lost_before(low, lost)
+
+    def beyond(self, low: int, count: int) -> int:
+        """Return the position so many positions beyond one, those that are lost not counted."""
+        position = low + count
+        for each in self._log.lost_stretches():
+            if low <= each.complete_to < position:
+                position += each.length
+        return position
 
     def is_wanted(self, position: int, head: int) -> bool:
         """Return whether a checkpoint at a position would not be too near to others."""
-        if self.bounds.count < 1 or position < self.bounds.spacing // 2:
+        if self.bounds.count < 1 or self.count(0, position) < self.bounds.spacing // 2:
             return False
         near = self.spacing(head) // 2
-        return all(abs(each.position - position) >= near for each in self.list())
+        places = (sorted((each.position, position)) for each in self.list())
+        return all(self.count(low, high) >= near for low, high in places)
 
     def gap(self, head: int) -> tuple[int, int] | None:
         """Return the newest stretch without checkpoints that is too long: its two ends."""
@@ -86,7 +105,7 @@ class Checkpoints:
             return None
         ends = [0, *(each.position for each in self.list()), head]
         for low, high in reversed(list(pairwise(ends))):
-            if high - low > self.spacing(head) * 3 // 2:
+            if self.count(low, high) > self.spacing(head) * 3 // 2:
                 return low, high
         return None
 
@@ -140,26 +159,36 @@ class Checkpoints:
             or sum(each.size for each in present) > self.bounds.bytes
         ):
             ends = [0, *(each.position for each in present), head]
-            place = min(range(len(present) - 1), key=lambda at: ends[at + 2] - ends[at])
+            place = min(range(len(present) - 1), key=lambda at: self.count(ends[at], ends[at + 2]))
             present.pop(place).path.unlink(missing_ok=True)
 
     def clean(self) -> None:
-        """Remove the checkpoints of other logs and versions, and what a killed process left."""
+        """Remove the checkpoints of other logs and versions and of lost tails, and remains."""
         for folder in self.folder.parent.glob("checkpoints-*"):
             if folder != self.folder:
                 shutil.rmtree(folder, ignore_errors=True)
         for path in self.folder.glob(f"*{_PART}*"):
             path.unlink(missing_ok=True)
+        kept = {each.path for each in self.list()}
+        for path in self.folder.glob(f"*{SUFFIX}"):
+            if path not in kept:
+                path.unlink(missing_ok=True)
+
+    def forget(self) -> None:
+        """Throw away every checkpoint; nobody writes one meanwhile."""
+        with _as_storage_errors():
+            for folder in self.folder.parent.glob("checkpoints-*"):
+                shutil.rmtree(folder)
 
     def _make(self) -> None:
         with _as_storage_errors():
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
 
-def _key(log_id: str, epoch: int) -> str:
+def _key(log_id: str) -> str:
     """Return what differs when views of one cannot be gone on with by another."""
     versions = [(each.name, each.version, each.schema("")) for each in PROJECTIONS]
-    told = repr((log_id, epoch, storage.SCHEMA_VERSION, versions))
+    told = repr((log_id, storage.SCHEMA_VERSION, versions))
     return sha256(told.encode()).hexdigest()[:16]
 
 
@@ -231,14 +260,5 @@ def new_file(path: Path) -> BinaryIO:
     return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb")
 
 
-@contextlib.contextmanager
-def _as_storage_errors() -> Iterator[None]:
-    try:
-        yield
-    except storage.STORAGE as error:
-        raise storage.translate(error) from error
-    except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        raise (DiskFull if full else StorageFailed)(
-            f"a copy of the views cannot be written: {error.strerror}"
-        ) from error
+def _as_storage_errors() -> AbstractContextManager[None]:
+    return as_storage_errors("a copy of the views", storage.translate, storage.STORAGE)

@@ -65,7 +65,7 @@ def work(task: Task, progress: Progress) -> Iterator[dict[str, Any]]:
     data = Path(task.data)
     log = LogFile(data / LOG_FILE)
     try:
-        checkpoints = Checkpoints(data, log.log_id, log.epoch, task.checkpoints)
+        checkpoints = Checkpoints(data, log, task.checkpoints)
         if task.kind == "moment":
             yield from _moment(task, log, checkpoints, progress)
         else:

@@ -13,6 +13,7 @@ from daemon.eventlog.log_file import LogFile
 from daemon.replay.export import is_own, log_rows, row_line
 from domain.catalog import find_type
 from domain.cloudevents import to_structured
+from domain.errors import HistoryConflict
 from domain.timestamps import MICROSECONDS
 
 BATCH_EVENTS: Final = 1_000
@@ -83,10 +84,22 @@ def outgoing(log: LogFile, positions: range) -> Iterator[Outgoing]:
 
 
 def outgoing_preserved(log: LogFile, positions: range) -> Iterator[Outgoing]:
-    """Yield the events at some positions as lines of an export."""
+    """Yield the events at some positions as lines of an export.
+
+    Raises:
+        HistoryConflict: some of them were removed, so that places cannot be kept.
+
+    """
+    last = positions.stop - 1
+    for first, gone, _ in log.removed_runs(positions.start, last):
+        raise HistoryConflict(
+            f"The events at positions {first} to {gone} were removed: the history has a gap.",
+            hint="Keep all of it by `chronicled events export` and `import`; or leave out "
+            "--preserve, and give what is there new places.",
+        )
     for row in log_rows(log, positions.start - 1, positions.stop - 1):
         if is_own(row):
-            yield Outgoing(row[0], row[7], row_line(row))
+            yield Outgoing(row[0], row[7], row_line(row, {}))
 
 
 def emit(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
+from hashlib import sha256
 from typing import Any, Final
 
 import orjson
@@ -14,6 +16,7 @@ from daemon.eventlog.log_file import LogFile
 from daemon.eventlog.statements import SQL
 from daemon.replay.bounds import Header, Trailer, bound_line
 from domain.cloudevents import to_line
+from domain.epochs import lost_before
 from domain.errors import StorageFailed
 from domain.events import ExtensionValue, RecordedEvent
 
@@ -44,12 +47,12 @@ def export(
     header = _header(log, first, last, stream)
     write(bound_line(header) + b"\n")
     count, digest = 0, bytes.fromhex(header.digest_before)
-    chunk = bytearray()
+    chunk, gaps = bytearray(), Gaps(log, first, last if stream is None else 0)
     for row in log_rows(log, first - 1, last, stream):
         digest = row[13]
         if is_own(row):
             count += 1
-            chunk += row_line(row) + b"\n"
+            chunk += row_line(row, gaps.before(row[0])) + b"\n"
         if len(chunk) >= CHUNK_BYTES:
             write(bytes(chunk))
             chunk.clear()
@@ -57,11 +60,12 @@ def export(
                 progress(row[0] - first + 1, last - first + 1)
     if stream is not None:
         digest = log.digest_at(last) or digest
+    lost = lost_before(last, log.lost_stretches())
     trailer = Trailer.model_validate(
         {
             **header.model_dump(by_alias=True),
             "count": count,
-            "complete": stream is None and first == 1 and count == last,
+            "complete": stream is None and first == 1 and count + lost + header.removed == last,
             "digest": digest.hex(),
         }
     )
@@ -77,14 +81,32 @@ def _header(log: LogFile, first: int, last: int, stream: str | None) -> Header:
             "log_schema": SCHEMA_VERSION,
             "release": meta.get("release", ""),
             "log_id": log.log_id,
-            "epoch": log.epoch,
+            "epoch": log.epoch_at(last),
             "created": meta.get("created", 0),
             "from": first,
             "to": last,
             "stream": stream,
             "digest_before": before.hex(),
+            "removed": sum(
+                min(run[1], last) - max(run[0], first) + 1 for run in log.removed_runs(first, last)
+            ),
         }
     )
+
+
+class Gaps:
+    """The stretches without events within some positions, each told once, with what follows it."""
+
+    def __init__(self, log: LogFile, first: int, last: int) -> None:
+        self._runs = deque(log.removed_runs(first, last))
+
+    def before(self, position: int) -> dict[str, str]:
+        """Return as an attribute which stretch lies before an event, if one does."""
+        told = {}
+        while self._runs and self._runs[0][1] < position:
+            first, last, digest = self._runs.popleft()
+            told["logremoved"] = f"{first}-{last}:{digest.hex()}"
+        return told
 
 
 def log_rows(log: LogFile, after: int, last: int, stream: str | None = None) -> Iterator[Any]:
@@ -125,20 +147,22 @@ def is_own(row: Any) -> bool:
     return row[1] == "" and row[14] is not None
 
 
-def row_line(row: Any) -> bytes:
-    """Return a row as a line.
+def row_line(row: Any, beside: Mapping[str, str]) -> bytes:
+    """Return a row as a line, with attributes beside those of the event.
 
     Raises:
         StorageFailed: it holds what cannot stand in a line; only other programs record that.
 
     """
     (position, _, stream, version, type_name, class_version, time, recordedtime, source, event_id,
-     extensions, data, _, digest, _) = row  # fmt: skip
+     extensions, data, payload_hash, digest, _) = row  # fmt: skip
     event = RecordedEvent(
         position, stream, version, type_name, time, recordedtime, source, event_id, data,
         _NOTHING, _decoded(extensions), class_version,
     )  # fmt: skip
-    line = to_line(event, digest)
+    if sha256(data).digest() != payload_hash:
+        beside = {**beside, "logpayloadhash": payload_hash.hex()}
+    line = to_line(event, digest, beside)
     if b"\n" in line:
         raise StorageFailed(f"the payload of event {position} does not fit into a line")
     return line

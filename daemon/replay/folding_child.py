@@ -8,7 +8,7 @@ import queue
 import signal
 import sys
 import threading
-from contextlib import closing
+from contextlib import closing, suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Final
@@ -38,8 +38,10 @@ def main() -> None:
         _fold(waiting, *work)
     except Exception as error:  # noqa: BLE001  the parent says it, and builds another way
         waiting.put(marshal.dumps(f"{type(error).__name__}: {error}"))
-    # Whoever sends ends the process, when the parent closes the line.
-    threading.Event().wait()
+    # The parent says no more: what comes is that it has closed the line, or died.
+    with suppress(EOFError, OSError):
+        line.recv_bytes()
+    os._exit(0)
 
 
 def _fold(

@@ -31,9 +31,14 @@ class History:
     """The moments and checkpoints of one daemon, and the threads and processes that make them."""
 
     def __init__(
-        self, moments: Moments, keeper: CheckpointKeeper, processes: ReplayProcesses
+        self,
+        moments: Moments,
+        checkpoints: Checkpoints,
+        keeper: CheckpointKeeper,
+        processes: ReplayProcesses,
     ) -> None:
         self.moments = moments
+        self._checkpoints = checkpoints
         self._keeper = keeper
         self._processes = processes
         self._threads = [ServiceThread(each, system_clock) for each in (moments, keeper)]
@@ -45,23 +50,36 @@ class History:
         """Make the parts; `start` has them work."""
         bounds = config.checkpoints
         processes = ReplayProcesses([directory.descriptor])
-        checkpoints = Checkpoints(directory.path, log.log_id, log.epoch, bounds)
+        checkpoints = Checkpoints(directory.path, log, bounds)
         timeout_seconds = config.server.read_timeout_seconds
         moments = Moments(
             directory.path,
             directory.views_path,
-            build_in_process(processes, directory.path, bounds, config),
+            build_in_process(processes, directory.path, bounds, config, log),
             lambda path: Views(path, timeout_seconds=timeout_seconds),
             config.moments,
         )
         shutil.rmtree(moments.folder, ignore_errors=True)
         keeper = CheckpointKeeper(directory.path, checkpoints, projector, processes.perform)
-        return cls(moments, keeper, processes)
+        return cls(moments, checkpoints, keeper, processes)
 
     def start(self) -> None:
         """Start working."""
         for thread in self._threads:
             thread.start()
+
+    def forget(self) -> None:
+        """Throw away every checkpoint and every moment, as something in them has to be forgotten.
+
+        What is built afterwards is built from the log and from the live views as they are now.
+
+        Raises:
+            StorageFailed: the disk refuses.
+
+        """
+        with self._processes.held():
+            self._checkpoints.forget()
+            self.moments.forget()
 
     def close(self) -> None:
         """End the processes and threads, and remove the moments."""
@@ -73,7 +91,7 @@ class History:
 
 
 def build_in_process(
-    processes: ReplayProcesses, data: Path, bounds: Bounds, config: Config
+    processes: ReplayProcesses, data: Path, bounds: Bounds, config: Config, log: EventLog
 ) -> Build:
     """Return how moments are built beside intake: in a process of their own."""
 
@@ -89,7 +107,8 @@ def build_in_process(
             level="debug" if config.logging.level == "debug" else "warning",
             style=config.logging.format,
         )
-        processes.perform(task, progress)
+        with log.keeping("a replay"):
+            processes.perform(task, progress)
 
     return build
 

@@ -7,24 +7,29 @@ right. So there is never half a log, whenever the import ends.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
+from hashlib import sha256
 from pathlib import Path
 from typing import Final, cast
 
 import apsw
 
+from daemon.backup.settling import begin_unsettled, settle_decided
 from daemon.eventlog.chain import genesis
 from daemon.eventlog.connection import SCHEMA_VERSION, close, open_writer, translate
+from daemon.eventlog.known import Known
+from daemon.eventlog.redactions import redactions
 from daemon.eventlog.statements import SQL
 from daemon.eventlog.structure import verify_structure
-from daemon.eventlog.transaction import Known, Transaction
+from daemon.eventlog.transaction import Transaction
 from daemon.lock import DataDirectory
 from daemon.release import PROGRAM_VERSION, release_order
 from daemon.replay.bounds import Header, Trailer
 from daemon.replay.checkpoints import remove_database
 from daemon.replay.lines import Batch, Damage
 from daemon.replay.whole_file import sync_directory
+from domain.epochs import stream_of
 from domain.errors import (
     ChronicledError,
     HistoryConflict,
@@ -109,7 +114,9 @@ def _build(path: Path, batches: Iterator[Header | Batch], progress: Progress | N
         db.pragma("journal_mode", "memory")
         db.pragma("cache_size", -CACHE_KIB)
         _introduce(db, header)
-        trailer = _fill(db, header, cast("Iterator[Batch]", batches), progress)
+        redacted: dict[int, str] = {}
+        trailer = _fill(db, header, cast("Iterator[Batch]", batches), progress, redacted)
+        _settle(db, header, redacted)
         db.pragma("journal_mode", "wal")
         for finding in verify_structure(db):
             raise Invalid(f"the log that was built is not right: {finding.detail}")
@@ -121,6 +128,19 @@ def _build(path: Path, batches: Iterator[Header | Batch], progress: Progress | N
     finally:
         os.close(descriptor)
     return trailer
+
+
+def _settle(db: apsw.Connection, header: Header, redacted: Mapping[int, str]) -> None:
+    """Have a log with gaps go on where it was, and see that redacted events are said to be so.
+
+    What was asked to be removed is asked for again; the keys of what was removed are not known.
+    """
+    said = redactions(db, stream_of(header.log_id))
+    for position, payload_hash in redacted.items():
+        if said.get(position) != payload_hash:
+            raise Invalid(f"event {position} is not what its redaction left of it", hint=_HINT)
+    begin_unsettled(db, 0)
+    settle_decided(db, header.log_id)
 
 
 def _check_header(header: Header) -> None:
@@ -150,20 +170,33 @@ def _introduce(db: apsw.Connection, header: Header) -> None:
 
 
 def _fill(
-    db: apsw.Connection, header: Header, batches: Iterator[Batch], progress: Progress | None
+    db: apsw.Connection,
+    header: Header,
+    batches: Iterator[Batch],
+    progress: Progress | None,
+    redacted: dict[int, str],
 ) -> Trailer:
-    """Write all events; return the trailer, which says what was written."""
-    known = Known.read(db, header.log_id)
+    """Write all events; return the trailer, which says what was written.
+
+    ``redacted`` gets those with another payload than was recorded, and the hash that it has.
+    """
+    known, count = Known.read(db, header.log_id), 0
     for events, end in batches:
-        first = known.head.position + _LINES_BEFORE
+        first = count + _LINES_BEFORE
         # What is wrong in the events before a damaged line is found first.
         _write(db, known, events, first, header)
+        count += len(events)
+        # They may be plain tuples: they came from another process.
+        for _, _, _, _, data, _, _, position, _, _, _, _, recorded, _, _, _ in events:
+            payload_hash = sha256(data)
+            if payload_hash.digest() != recorded:
+                redacted[position] = payload_hash.hexdigest()
         if isinstance(end, Damage):
             raise _located(end.error, end.line, header)
         if progress is not None:
             progress(known.head.position, header.last)
         if end is not None:
-            _check_end(header, end, known, first + len(events))
+            _check_end(header, end, known, count)
             return end
     raise Undecodable("the export has no end")
 
@@ -180,7 +213,7 @@ def _write(
         transaction = Transaction(db, known, 0, careful=careful)
         db.execute("BEGIN")
         try:
-            transaction.append_history(batch)
+            transaction.append_history(batch, header.log_id)
             transaction.flush()
             db.execute("COMMIT")
         except Invalid as error:
@@ -195,17 +228,20 @@ def _write(
             return
 
 
-def _check_end(header: Header, trailer: Trailer, known: Known, line: int) -> None:
+def _check_end(header: Header, trailer: Trailer, known: Known, count: int) -> None:
     told = trailer.model_dump(include=set(Header.model_fields))
     position, digest = known.head[:2]
     for wrong, detail in (
         (told != header.model_dump(), "it is not of the same log or positions as the first line"),
-        ((trailer.count, trailer.last) != (position, position), f"{position} events came before"),
+        (
+            (trailer.count, trailer.last) != (count, position),
+            f"{count} events came before, the last at position {position}",
+        ),
         (trailer.digest != digest.hex(), f"the digest is {digest.hex()}"),
         (not trailer.complete, "the export is not a whole history"),
     ):
         if wrong:
-            raise _located(Invalid(detail), line, header)
+            raise _located(Invalid(detail), count + _LINES_BEFORE, header)
 
 
 def _located(error: ChronicledError, line: int, header: Header) -> ChronicledError:

@@ -72,15 +72,18 @@ class CheckpointKeeper:
         if not position or not self._checkpoints.bounds.count:
             return None
         newest = max((each.position for each in self._checkpoints.list()), default=0)
-        self._due = newest + self._checkpoints.spacing(position)
+        self._due = self._checkpoints.beyond(newest, self._checkpoints.spacing(position))
         tasks = []
         if position >= self._due:
             tasks.append(self._task("copy"))
         gap = self._checkpoints.gap(position) if self._projector.caught_up else None
         if gap is not None:
             low, high = gap
-            parts = -(-(high - low) // self._checkpoints.spacing(position))
-            tasks.append(self._task("fill", low + (high - low) // parts))
+            length = self._checkpoints.count(low, high)
+            parts = -(-length // self._checkpoints.spacing(position))
+            tasks.append(
+                self._task("fill", self._checkpoints.beyond(low, length // parts)),
+            )
         for task in tasks:
             if self._rest(task.kind) <= 0:
                 self._do(task)

@@ -70,6 +70,8 @@ class Moments:
         self._known: dict[int, _Moment] = {}
         self._waiting: deque[_Moment] = deque()
         self._listeners: list[Callable[[], None]] = []
+        self._forgotten = 0
+        """How often all of them were thrown away."""
         self._closed = False
 
     def views(self, position: int) -> Views | None:
@@ -109,6 +111,7 @@ class Moments:
         """Build the moment that has waited longest; 0 when there are more."""
         with self._lock:
             moment = self._waiting.popleft() if self._waiting and not self._closed else None
+            forgotten = self._forgotten
         if moment is None:
             return None
         try:
@@ -121,14 +124,27 @@ class Moments:
             views, moment.error = None, error
             remove_database(moment.path)
         with self._lock:
-            moment.views = views
             # What was being built when the daemon closed is closed with the rest.
-            closing = self._closed
-        if closing and views is not None:
+            closing, late = self._closed, self._forgotten > forgotten
+            if not late:
+                moment.views = views
+            elif moment.error is None:
+                moment.error = NotReady("What was replayed was thrown away.")
+        if (closing or late) and views is not None:
             views.close()
+        if late:
+            remove_database(moment.path)
         for callback in list(self._listeners):
             callback()
         return 0
+
+    def forget(self) -> None:
+        """Throw away every moment that is built, or being built, and its file."""
+        with self._lock:
+            self._forgotten += 1
+            for moment in [each for each in self._known.values() if each.views is not None]:
+                del self._known[moment.position]
+                self._drop(moment)
 
     def close(self) -> None:
         """Close the views, and remove the files."""

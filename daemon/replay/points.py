@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from domain import epochs
 from domain.errors import BeforeHistory, BeyondHead
 from domain.moments import Point
 from domain.timestamps import format_timestamp
 
 
-class Positions(Protocol):
+class Positions(epochs.Positions, Protocol):
     """A log, as far as its positions and times are asked for."""
-
-    def head(self) -> int:
-        """Return the newest position, 0 for an empty log."""
-        ...
 
     def first_position(self) -> int:
         """Return the oldest position that is kept, 0 when there is none."""
@@ -33,28 +30,33 @@ def find_position(log: Positions, point: Point, now: int) -> int:
     """Return the last position that belongs to a point.
 
     Raises:
-        BeyondHead: the position is beyond the newest event, or the moment in the future.
+        BeyondHead: the position is beyond the newest event or of a tail that was lost, or the
+            moment in the future.
         BeforeHistory: it lies before the kept history.
 
     """
     moment = point.moment_at(now)
-    head = log.head()
     if moment is None:
         position = point.position or 0
-        if position > head:
-            raise BeyondHead(f"Position {position} is beyond the head of the log, {head}.")
+        epochs.require_reached(log, position)
     else:
         # The log's own time can be ahead of the clock, which may have been set back.
-        if moment > now and moment > (log.recorded_at(head) or 0):
+        if moment > now and moment > (log.recorded_at(log.head()) or 0):
             raise BeyondHead(
                 f"{format_timestamp(moment)} lies in the future.",
                 hint="Leave the point out to ask for the present.",
             )
         position = log.position_at(moment)
-    first = log.first_position()
+    first = first_kept(log)
     if first > 1 and position < first:
         raise BeforeHistory(
             f"Position {position} is before the kept history, whose first answerable position is "
             f"{first}."
         )
     return position
+
+
+def first_kept(log: Positions) -> int:
+    """Return the first position that was not removed; 1 also where all before an epoch was lost."""
+    first = log.first_position() or 1
+    return 1 if epochs.lost_at(first - 1, log.lost_stretches()) else first

@@ -7,6 +7,7 @@ its history; the first event of its own goes beyond that, and ends the phase for
 from __future__ import annotations
 
 from collections.abc import Sequence
+from hashlib import sha256
 from typing import Any, Final
 
 from daemon.eventlog.requests import Appended
@@ -57,6 +58,10 @@ def _check(transaction: Transaction, preserved: int, new: Sequence[HistoricEvent
         raise HistoryConflict(
             f"The history goes on with position {head + 1}, not with {new[0].position}."
         )
+    for event in new:
+        if sha256(event.data).digest() != event.payload_hash:
+            detail = f"Something was redacted of the event at position {event.position}"
+            raise Invalid(f"{detail}: only `chronicled import` takes it.")
     if new[-1].recordedtime > transaction.now:
         raise Invalid("The last event was recorded in the future.")
 

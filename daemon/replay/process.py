@@ -6,7 +6,8 @@ import contextlib
 import socket
 import subprocess
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Final
 
 from daemon.child_process import start_child
@@ -27,6 +28,8 @@ _KNOWN: Final = {
     each.code: each
     for each in (DiskFull, LogDamaged, NewerEvent, NewerSchema, ReplayFailed, StorageFailed)
 }
+_END_SECONDS: Final = 30.0
+"""How long a process whose line is closed may take to end."""
 
 Perform = Callable[[Task, Progress], dict[str, Any]]
 """Does a task and returns what came of it."""
@@ -41,8 +44,10 @@ class ReplayProcesses:
     def __init__(self, inherited: Sequence[int] = ()) -> None:
         self._inherited = tuple(inherited)
         self._lock = threading.Lock()
+        self._ended = threading.Condition(self._lock)
         self._running: dict[Line, threading.Thread | None] = {}
         self._closed = False
+        self._held = False
 
     def perform(self, task: Task, progress: Progress) -> dict[str, Any]:
         """Do a task; return what came of it as soon as that is known.
@@ -57,11 +62,13 @@ class ReplayProcesses:
         try:
             with contextlib.suppress(OSError):
                 line.send(task.message())
-            for message in line.messages():
-                if "done" not in message:
-                    answer = message
-                    break
-                progress(message["done"], message["goal"])
+            # A line that is closed meanwhile cannot be read.
+            with contextlib.suppress(ValueError):
+                for message in line.messages():
+                    if "done" not in message:
+                        answer = message
+                        break
+                    progress(message["done"], message["goal"])
         finally:
             # It may have something left to do, for which nobody waits.
             self._watch(line, process)
@@ -81,6 +88,27 @@ class ReplayProcesses:
                 line.close()
         for each in watching:
             each.join()
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """End every process, and start none meanwhile; whoever asks is told to ask again.
+
+        Raises:
+            NotReady: one does not end.
+
+        """
+        with self._lock:
+            self._held = True
+        try:
+            with self._lock:
+                for line in list(self._running):
+                    line.close()
+                if not self._ended.wait_for(lambda: not self._running, _END_SECONDS):
+                    raise NotReady("A replay does not end.")
+            yield
+        finally:
+            with self._lock:
+                self._held = False
 
     def _start(self) -> tuple[Line, subprocess.Popen[bytes]]:
         ours, theirs = socket.socketpair()
@@ -103,6 +131,8 @@ class ReplayProcesses:
     def _refuse_closed(self) -> None:
         if self._closed:
             raise NotReady("The daemon is stopping.")
+        if self._held:
+            raise NotReady("What was replayed is being thrown away.")
 
     def _watch(self, line: Line, process: subprocess.Popen[bytes]) -> None:
         thread = threading.Thread(
@@ -120,4 +150,5 @@ class ReplayProcesses:
         process.wait()
         with self._lock:
             del self._running[line]
+            self._ended.notify_all()
         line.close()

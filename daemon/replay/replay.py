@@ -17,6 +17,7 @@ import apsw
 
 from daemon.replay.checkpoints import Checkpoints, new_file, remove_database, require_room
 from daemon.replay.upto import LogUpto
+from domain.epochs import lost_before
 from domain.errors import ChronicledError, Conflict
 from projections import store as storage
 from projections.runner import ProjectionRunner
@@ -94,7 +95,8 @@ def replay(
                 # The replay does without it.
                 with suppress(ChronicledError):
                     checkpoints.save(path, head)
-    return position - start
+    lost = log.lost_stretches()
+    return position - lost_before(position, lost) - start + lost_before(start, lost)
 
 
 def _begin(
@@ -131,7 +133,10 @@ def _legs(
     """Yield where to stop for a checkpoint on the way, and the goal."""
     if leaving and checkpoints is not None and checkpoints.bounds.count:
         spacing = checkpoints.spacing(head)
-        yield from range(start + spacing, position - spacing // 2, spacing)
+        goal = checkpoints.beyond(start, spacing)
+        while checkpoints.count(goal, position) > spacing // 2:
+            yield goal
+            goal = checkpoints.beyond(goal, spacing)
     yield position
 
 

@@ -14,12 +14,13 @@ import uvloop
 
 from daemon.api.app import create_app
 from daemon.api.context import Context
-from daemon.config import Address
+from daemon.archive.opening import reader_at_rest
 from daemon.listeners import Listeners, bind
 from daemon.replay.checkpoints import Checkpoints
 from daemon.replay.history import moments_at_rest
 from daemon.replay.resting import RestingLog, RestingProjector
 from daemon.server import Server
+from daemon.settings import Address
 from projections.views import Views
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ def serve_moment(
             runner=RestingProjector(views),
             names=(address.host,),
             moments=moments,
+            archived=reader_at_rest(Path(log.path).parent, log),
             readonly=True,
         )
         stack.callback(context.close)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from daemon.replay.points import Positions, find_position
+from daemon.replay.points import Positions, find_position, first_kept
 from domain.errors import Invalid
 from domain.moments import Point
 
@@ -21,12 +21,13 @@ def find_stretch(log: Positions, start: Point | None, end: Point | None, now: in
     """
     last = log.head() if end is None else find_position(log, end, now)
     if start is None:
-        first = log.first_position() or 1
+        first = first_kept(log)
     elif start.position is None:
         first = find_position(log, start, now) + 1
     else:
-        # One who has everything asks for what comes next.
-        following = start.position == last + 1
+        # One who has everything asks for what comes next, also where a tail was lost behind it.
+        ends = {last, *(each.complete_to for each in log.lost_stretches())}
+        following = start.position - 1 in ends
         first = start.position if following else max(find_position(log, start, now), 1)
     if first > last + 1:
         raise Invalid(f"The stretch would begin with position {first} and end with {last}.")

@@ -30,15 +30,21 @@ class Compared:
 def compare(
     here: apsw.Connection, there: apsw.Connection, table: str, upto: int | None = None
 ) -> Compared:
-    """Compare a table of two files; ``upto`` bounds the key, where it is one number.
+    """Compare a table of two files; ``upto`` is for the numbers of entities: those of a position.
+
+    Of lives that ended the files may keep some for sets of tables that are behind.
 
     A page of rows is compared by its encoding, which tells 1 from 1.0; only a page that differs is
     looked at row by row.
     """
     key, columns = key_and_columns(there, table)
+    if upto is not None:
+        columns.remove("ended")
     chosen = ", ".join(f'"{column}"' for column in columns)
     order = ", ".join(f'"{column}"' for column in key)
-    bound = "" if upto is None else f' WHERE "{key[0]}" <= {upto:d}'
+    bound = ""
+    if upto is not None:
+        bound = f' WHERE "{key[0]}" <= {upto:d} AND (ended IS NULL OR ended > {upto:d})'
     sql = f'SELECT {chosen} FROM "{table}"{bound} ORDER BY {order}'
     left, right = _pages(here, sql), _pages(there, sql)
     seen = Compared()

@@ -53,6 +53,10 @@ class Ids(Protocol):
         """Return (position, stream, id) of the events with these ids, the newest first."""
         ...
 
+    def position_upto(self, position: int) -> int:
+        """Return the position of the newest event up to one, 0 where there is none."""
+        ...
+
 
 class Member(NamedTuple):
     """An entity as a cursor names it: the position of its first event, and how it was reached."""
@@ -272,5 +276,6 @@ def find_causes(log: Ids, wanted: Mapping[str, int], deadline: float) -> dict[st
             if position < missing.get(event_id, 0):
                 found[event_id] = stream
                 del missing[event_id]
-        high = rows[-1][0] if len(rows) == _ROWS_MAX else low + 1
+        # Positions that an epoch left empty are passed over at once.
+        high = rows[-1][0] if len(rows) == _ROWS_MAX else log.position_upto(low) + 1
     return found

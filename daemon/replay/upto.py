@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from domain.epochs import LostStretch
 from domain.events import RecordedEvent
 from projections.seam import Feed, StreamFeed, streams_of
 
@@ -55,3 +56,7 @@ class LogUpto:
     def digest_at(self, position: int) -> bytes | None:
         """Return the log's digest as of a position."""
         return self.log.digest_at(position)
+
+    def lost_stretches(self) -> Sequence[LostStretch]:
+        """Return the stretches of positions that epochs left empty, the oldest first."""
+        return self.log.lost_stretches()

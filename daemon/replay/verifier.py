@@ -13,7 +13,8 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,7 +22,11 @@ from daemon.child_process import start_child
 from daemon.projector.courtesy import be_last
 from daemon.projector.messages import Line
 from daemon.replay.verify import FOLDER, verify
-from domain.errors import ChronicledError, StorageFailed
+from domain.errors import ChronicledError, NotReady, StorageFailed
+
+_LOCK: Final = threading.Lock()
+_AT_WORK: Final[set[Path]] = set()
+"""The views beside which this process has a verification at work."""
 
 BEAT_SECONDS: Final = 0.5
 """How often the child says how far it is."""
@@ -32,12 +37,35 @@ def verify_apart(
 ) -> dict[str, Any]:
     """Verify in a child process; return the document of the report.
 
-    What ``progress`` raises ends the child.
+    What ``progress`` raises ends the child. There is one verification of a log at a time: each
+    writes beside the views.
 
     Raises:
+        NotReady: another verification of the same log is at work.
         StorageFailed: the child could not do it.
 
     """
+    with alone(views):
+        return _verify_apart(log, views, quick, progress)
+
+
+@contextmanager
+def alone(views: Path) -> Iterator[None]:
+    """Be the only verification of these views."""
+    with _LOCK:
+        if views in _AT_WORK:
+            raise NotReady("Another verification of this log is at work; ask again when it ends.")
+        _AT_WORK.add(views)
+    try:
+        yield
+    finally:
+        with _LOCK:
+            _AT_WORK.discard(views)
+
+
+def _verify_apart(
+    log: Path, views: Path, quick: bool, progress: Callable[[int, int], None]
+) -> dict[str, Any]:
     ours, theirs = socket.socketpair()
     try:
         with theirs:

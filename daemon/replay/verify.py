@@ -222,9 +222,8 @@ class _ViewsProof:
         if self._copy.pragma("user_version") != storage.SCHEMA_VERSION:
             self._find("the views have the schema of another version of this program")
             return []
-        meta = storage.read_meta(self._copy)
-        if (meta.get("log_id"), meta.get("epoch")) != (self._upto.log_id, self._upto.epoch):
-            self._find("the views are of another log, or of another epoch of it")
+        if (why := storage.misfit(self._copy, self._upto)) is not None:
+            self._find(why)
             return []
         generations = storage.list_generations(self._copy)
         head = self._upto.log.head()

@@ -37,4 +37,16 @@ class QueueCleared(_QueueChanged):
     event_type: ClassVar[str] = "queue.cleared"
 
 
-PAYLOADS: Final[tuple[type[Payload], ...]] = (QueuePaused, QueueResumed, QueueCleared)
+class QueueRecovered(_QueueChanged):
+    """The queue's program came back, and what it had been at was interrupted."""
+
+    model_config = example(reason="host restarted", count=1)
+    event_type: ClassVar[str] = "queue.recovered"
+
+
+PAYLOADS: Final[tuple[type[Payload], ...]] = (
+    QueuePaused,
+    QueueResumed,
+    QueueCleared,
+    QueueRecovered,
+)

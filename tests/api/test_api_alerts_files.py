@@ -76,7 +76,7 @@ def test_a_decision_counts_although_the_producer_s_clock_runs_ahead(server: ApiS
         (b"{", {"content-type": "application/json"}, 400, None),
         (b'{"who":"ana"}', {"content-type": "application/json"}, 422, "/who"),
         (b'{"by":7}', {"content-type": "application/json"}, 422, "/by"),
-        (b'{"by":"a\\u0000b"}', {"content-type": "application/json"}, 422, "/actor"),
+        (b'{"by":"a\\u0000b"}', {"content-type": "application/json"}, 422, "/by"),
         (b'{"by":"ana"}', {"content-type": "text/plain"}, 415, None),
         (b'{"by":"ana"}', {}, 415, None),
         (b" " * 70_000, {"content-type": "application/json"}, 413, None),

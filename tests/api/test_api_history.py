@@ -22,7 +22,7 @@ LINES = {"content-type": "application/x-ndjson"}
 def lines_of(directory: Path) -> list[bytes]:
     """Return the history of a directory as lines."""
     log = LogFile(directory / "log.db")
-    lines = [row_line(row) for row in log_rows(log, 0, log.head())]
+    lines = [row_line(row, {}) for row in log_rows(log, 0, log.head())]
     log.close()
     return lines
 

@@ -82,6 +82,18 @@ def test_a_line_that_conflicts_is_put_aside(server: ApiServer, client: httpx.Cli
     assert [letter["reason"] for letter in letters] == ["version_conflict"] * 2
 
 
+def test_a_body_that_is_one_message_is_put_aside_too(client: httpx.Client) -> None:
+    """on_error=deadletter with application/json: the body is its events or one dead letter."""
+    path = "/api/intake/flowlord-task?on_error=deadletter"
+    response = client.post(path, json=TASK)
+    assert (response.status_code, len(response.json()["events"])) == (201, 3)
+    for body in ('{\n"type": 5}', "[1]", ""):
+        response = client.post(path, content=body, headers={"content-type": "application/json"})
+        assert (response.status_code, response.json()["dead_letters"]) == (200, 1)
+    reasons = [letter["reason"] for letter in client.get("/api/deadletters").json()["items"]]
+    assert reasons == ["invalid", "invalid", "undecodable"]
+
+
 def test_a_followed_stretch_is_recorded_once(client: httpx.Client) -> None:
     """The offset is kept with the events; the same stretch again adds nothing, letters neither."""
     params = {"on_error": "deadletter", "follow": "pipe:1", "start": 0, "end": 2}
@@ -102,6 +114,20 @@ def test_a_followed_stretch_is_recorded_once(client: httpx.Client) -> None:
     assert client.get("/api/intake/offsets?follow=other").json()["offset"] == 0
 
 
+def test_the_latest_of_several_names_is_told(client: httpx.Client) -> None:
+    """A follower finds its file by the start of its name; a name that is done with is gone."""
+    url, params = "/api/intake/flowlord-task", {"start": 0, "end": 9}
+    asked = "/api/intake/offsets?latest=true&follow=file@"
+    assert client.get(asked).json() == {"follow": "file@", "offset": 0}
+    client.post(url, params={"follow": "file@1", **params}, json=TASK)
+    client.post(url, params={"follow": "file@2", "replaces": "file@1", **params}, json=TASK)
+    found = client.get(asked).json()
+    assert (found["follow"], found["offset"]) == ("file@2", 9)
+    assert found["updated"].endswith("Z")
+    assert client.get("/api/intake/offsets?follow=file@1").json()["offset"] == 0
+    assert client.post(url, params={"replaces": "file@2"}, json=TASK).status_code == 422
+
+
 def test_the_source_can_be_set(client: httpx.Client) -> None:
     """source= stands in place of the format's own."""
     client.post("/api/intake/flowlord-task?source=/site-b", json=TASK)
@@ -117,11 +143,14 @@ def test_the_source_can_be_set(client: httpx.Client) -> None:
         ("flowlord-task", {}, 415, "unsupported_media_type"),
         (
             "flowlord-task?on_error=deadletter",
-            {"content-type": "application/json"},
+            {"content-type": "text/plain"},
             415,
             "unsupported_media_type",
         ),
         ("flowlord-task?on_error=ignore", NDJSON, 422, "invalid"),
+        ("flowlord-task?inner=flowlord-file", NDJSON, 422, "invalid"),
+        ("pubsub-push?inner=flowlord-taks", NDJSON, 422, "invalid"),
+        ("pubsub-push?inner=pubsub-push", NDJSON, 422, "invalid"),
         ("flowlord-task?follow=x", NDJSON, 422, "invalid"),
         ("flowlord-task?follow=x&start=2&end=1", NDJSON, 422, "invalid"),
         ("flowlord-task?on_error=deadletter&follow=x&start=0&end=0", NDJSON, 422, "invalid"),

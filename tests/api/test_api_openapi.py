@@ -13,7 +13,8 @@ import pytest
 from api_server import ApiServer, event
 from pydantic import TypeAdapter, ValidationError
 
-from daemon.api import schemas, story_shapes
+from daemon.api import backup_shapes, deadletter_shapes, schemas, story_shapes
+from daemon.api.operation_shapes import OperationShape
 from daemon.api.problems import problem_types
 from daemon.api.routes import ROUTES
 from domain.catalog import event_types
@@ -135,8 +136,10 @@ def test_the_examples_fit_their_shapes() -> None:
         ("/api/steps?stream=alert/b", schemas.Page[story_shapes.StepShape]),
         ("/api/timeline?job=a", story_shapes.TimelineShape),
         ("/api/metrics", schemas.Numbers),
-        ("/api/deadletters", schemas.Page[schemas.DeadLetter]),
-        ("/api/operations", schemas.Page[schemas.OperationShape]),
+        ("/api/deadletters", schemas.Page[deadletter_shapes.DeadLetter]),
+        ("/api/operations", schemas.Page[OperationShape]),
+        ("/api/backup", backup_shapes.BackupShape),
+        ("/api/backup/snapshots", schemas.Problem),
         ("/api/intake/offsets?follow=x", schemas.Offset),
         ("/healthz", schemas.Health),
         ("/readyz", schemas.Readiness),

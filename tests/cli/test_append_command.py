@@ -129,6 +129,7 @@ def test_an_interrupt_sends_what_is_complete(daemon: DaemonProcess) -> None:
     wait_until(lambda: head(daemon) == 1, "the first line is recorded")
     process.stdin.write(lines(event(2)) + "unfini")
     process.stdin.flush()
+    wait_until(lambda: head(daemon) == 2, "the second line is recorded")
     process.send_signal(signal.SIGINT)
     out, err = process.communicate()
     assert process.returncode == 0

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from daemon.cli.connection import alert_path, job_path
 from daemon.cli.failures import SHOWN_FAULTS_MAX, CommandError
-from daemon.cli.output import column, plain, print_fields, print_list, seconds, short, visible
+from daemon.cli.output import column, plain, print_fields, print_list, seconds, short, size, visible
 from domain.errors import Fault, UnknownField
 
 
@@ -44,6 +44,16 @@ def test_times_are_short_for_people_only() -> None:
     time = "2026-02-04T10:05:31.250000Z"
     assert short(time) == "2026-02-04 10:05:31"
     assert plain(time) == time
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(None, None), (0, "0 B"), (999, "999 B"), (1_240_000, "1.24 MB"), (999_999, "1 MB")],
+)
+def test_sizes_are_short_for_people(value: int | None, shown: str | None) -> None:
+    """Three digits and the unit that fits."""
+    assert size(value) == shown
+    assert size(12_345 * 10**12) == "1.23e+04 TB"
 
 
 @pytest.mark.parametrize(

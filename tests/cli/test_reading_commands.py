@@ -22,7 +22,8 @@ from projections import walks
 RUN = "run-1"
 
 STORY = (
-    event(1, correlationid=RUN, data={"kind": "etl", "name": "load\x1b[2J", "owner": "mara"}),
+    event(1, correlationid=RUN, data={"kind": "etl", "name": "load\x1b[2J", "owner": "mara",
+                                             "queue": "nightly"}),
     event(2, type="job.started", subject="job-1", time="2026-02-04T10:00:30Z",
           data={"worker": "w1"}),
     event(3, type="job.failed", subject="job-1", time="2026-02-04T10:01:00Z",
@@ -47,6 +48,7 @@ def told(daemon: DaemonProcess) -> DaemonProcess:
 LISTS = {
     "jobs list": ["/api/jobs", "job-1"],
     "alerts list": ["/api/alerts", "disk full/1"],
+    "queues list": ["/api/queues", "nightly"],
     "files list": ["/api/files", "gs://bucket/a.csv"],
     "events list": ["/api/events", "job.started"],
     "deadletters list": ["/api/deadletters", "broken"],
@@ -326,3 +328,19 @@ def test_a_locked_directory_is_exit_3(daemons: Callable[..., Any], tmp_path: Pat
     done = chronicled("serve", "--data", daemon.data, *arguments, code=3)
     assert str(daemon.pid) in done.stderr + done.stdout
     wait_until(lambda: document("jobs", "list", "--data", daemon.data)["items"] == [], "answers")
+
+
+def test_a_queue_is_shown_and_recovered(told: DaemonProcess) -> None:
+    """What runs is shown with what waits; recovering shows what was interrupted, once."""
+    running = event(7, type="job.started", subject="job-1", time="2026-02-04T10:05:00Z", data={})
+    chronicled("append", "--data", told.data, text=lines(running))
+    with told.client() as client:
+        wanted = client.get("/api/queues/nightly", params={"wait_for": 7}).json()
+    assert document("queues", "show", "nightly", "--data", told.data) == wanted
+    plain = chronicled("queues", "show", "nightly", "--data", told.data)
+    assert "1 running, 0 waiting, 0 ended" in plain.stdout
+    assert "job-1" in plain.stdout
+    answer = document("queues", "recover", "nightly", "--by", "ana", "--data", told.data)
+    assert [job["id"] for job in answer["jobs"]] == ["job-1"]
+    again = chronicled("queues", "recover", "nightly", "--data", told.data)
+    assert again.stdout == "nightly: 0 interrupted\n"

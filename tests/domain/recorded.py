@@ -77,6 +77,7 @@ _JOB_PAYLOADS: dict[str, dict[str, st.SearchStrategy[Any]]] = {
     "job.pinned": {"reason": _TEXT},
     "job.unpinned": {"reason": _TEXT},
     "job.archived": {"location": _TEXT},
+    "job.restored": {"location": _TEXT},
 }
 _ALERT_PAYLOADS: dict[str, dict[str, st.SearchStrategy[Any]]] = {
     "alert.raised": {

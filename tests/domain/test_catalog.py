@@ -43,10 +43,12 @@ CLIENT = [
         "result.offered",
         "result.recorded",
     ),
-    *("queue.paused", "queue.resumed", "queue.cleared"),
+    *("queue.paused", "queue.resumed", "queue.cleared", "queue.recovered"),
+    "producer.observed",
 ]
 DAEMON = [
-    *("job.archived", "job.purged", "workflow.loaded", "workflow.removed"),
+    *("job.archived", "job.continued", "job.purged", "job.restored"),
+    *("alert.purged", "file.purged", "result.purged", "workflow.loaded", "workflow.removed"),
     *("result.verified", "result.missing", "result.changed", "result.archived", "policy.changed"),
     *(
         "maintenance.started",
@@ -59,6 +61,7 @@ DAEMON = [
         "log.restored",
         "log.redacted",
         "log.truncated",
+        "log.summarised",
         "deadletter.retried",
         "deadletter.discarded",
     ),
@@ -83,7 +86,9 @@ FIELDS = {
     "file.removed": "outcome job message",
     "result.recorded": "job kind path bytes sha256 media_type expires",
     "queue.cleared": "reason count",
-    "job.archived": "reason location sha256 row",
+    "producer.observed": "name version versions",
+    "job.archived": "reason rule location sha256 replaces events bytes row task files",
+    "job.purged": "reason rule replaces counts digest summary location",
 }
 
 

@@ -301,7 +301,7 @@ def test_events_of_a_newer_release_are_refused_with_line_and_release(
         text = b"\n".join(edited(lines, 8, before, after)).replace(b'"0.1.0"', b'"7.1.0"') + b"\n"
         with pytest.raises(NewerEvent, match=r"^line 8: .* release 7\.1\.0"):
             imported(text, tmp_path / "target")
-    text = b"\n".join(lines).replace(b'"log_schema":1', b'"log_schema":9') + b"\n"
+    text = b"\n".join(lines).replace(b'"log_schema":2', b'"log_schema":9') + b"\n"
     with pytest.raises(NewerSchema, match="schema 9"):
         imported(text, tmp_path / "target")
     with pytest.raises(Invalid, match=r"^line 1: .* format"):

@@ -7,6 +7,7 @@ from hashlib import sha256
 import pytest
 from log_driving import START, drive, event, events, one, sql
 
+from daemon.eventlog.deadletters import LetterFilter
 from daemon.eventlog.requests import KEPT_BYTES_MAX, Append, DeadLetter, Follow
 from domain.errors import VersionConflict
 
@@ -17,6 +18,11 @@ YEAR_ONE = -62_135_596_800_000_000
 def letter(raw: bytes, **fields) -> DeadLetter:
     """Return a dead letter."""
     return DeadLetter("flowlord-task", raw, "undecodable", "no JSON", "todo.json", **fields)
+
+
+def letters(log, **wanted) -> list[dict]:
+    """Return dead letters as documents, the oldest first."""
+    return [kept.document() for kept in log.list_dead_letters(0, 10, LetterFilter(**wanted))]
 
 
 def test_versions_count_in_the_stream_and_positions_in_the_log(log) -> None:
@@ -180,9 +186,9 @@ def test_dead_letters_are_unique_by_format_and_bytes(log, clock) -> None:
     clock.now += 1_000_000
     answer = one(log, Append([], [letter(b"x"), DeadLetter("other", b"x", "r", "d", "o")]))
     assert answer.dead_letters == 2
-    found = [(d["format"], d["raw"], d["count"]) for d in log.list_dead_letters(0, 10)]
+    found = [(d["format"], d["raw"], d["count"]) for d in letters(log)]
     assert found == [("flowlord-task", "x", 3), ("flowlord-task", "y", 1), ("other", "x", 1)]
-    first = log.list_dead_letters(0, 1)[0]
+    first = letters(log)[0]
     assert (first["first_seen"], first["last_seen"]) == (
         "2026-01-01T00:00:00Z",
         "2026-01-01T00:00:01Z",
@@ -194,7 +200,7 @@ def test_a_long_dead_letter_is_cut_and_its_length_and_hash_kept(log) -> None:
     """At most 256 KiB are kept, beside the whole length and digest."""
     raw = b"\xff" + b"x" * (KEPT_BYTES_MAX + 9)
     one(log, Append([], [letter(raw)]))
-    found = log.list_dead_letters(0, 10)[0]
+    found = letters(log)[0]
     assert found["length"] == len(raw)
     assert found["sha256"] == sha256(raw).hexdigest()
     assert len(found["raw"]) == KEPT_BYTES_MAX
@@ -204,7 +210,7 @@ def test_a_long_dead_letter_is_cut_and_its_length_and_hash_kept(log) -> None:
 def test_a_masked_dead_letter_is_kept_masked_and_known_by_its_bytes(log, path) -> None:
     """What is kept is the masked text; two secrets that mask alike are two letters."""
     one(log, Append([], [letter(b"token=a", kept=b"token=***"), letter(b"token=b", kept=b"t=***")]))
-    assert [d["raw"] for d in log.list_dead_letters(0, 10)] == ["token=***", "t=***"]
+    assert [d["raw"] for d in letters(log)] == ["token=***", "t=***"]
     assert b"token=a" not in path.with_name("log.db-wal").read_bytes()
 
 
@@ -213,9 +219,9 @@ def test_dead_letters_are_listed_in_pages_and_by_format(log) -> None:
     one(log, Append([], [letter(bytes([n])) for n in range(5)]))
     one(log, Append([], [DeadLetter("other", b"z", "r", "d", "o")]))
     first = log.list_dead_letters(0, 4)
-    rest = log.list_dead_letters(first[-1]["id"], 4)
-    assert [d["id"] for d in first + rest] == [1, 2, 3, 4, 5, 6]
-    assert [d["raw"] for d in log.list_dead_letters(0, 10, "other")] == ["z"]
+    rest = log.list_dead_letters(first[-1].id, 4)
+    assert [d.id for d in first + rest] == [1, 2, 3, 4, 5, 6]
+    assert [d["raw"] for d in letters(log, format="other")] == ["z"]
 
 
 def test_a_followed_stretch_is_recorded_exactly_once(log) -> None:
@@ -224,7 +230,7 @@ def test_a_followed_stretch_is_recorded_exactly_once(log) -> None:
     assert one(log, stretch).dead_letters == 1
     again = one(log, stretch)
     assert (again.receipts[0].duplicate, again.dead_letters) == (True, 0)
-    assert log.list_dead_letters(0, 10)[0]["count"] == 1
+    assert letters(log)[0]["count"] == 1
     assert (log.follow_offset("pipe"), log.follow_offset("other")) == (100, 0)
 
 
@@ -251,3 +257,31 @@ def test_a_refused_stretch_leaves_no_offset(log) -> None:
     assert log.follow_offset("pipe") == 0
     assert log.list_dead_letters(0, 10) == []
     assert one(log, Append([], [letter(b"x")], Follow("pipe", 0, 100))).dead_letters == 1
+
+
+def test_a_stretch_may_replace_another_name(log) -> None:
+    """What was remembered under the name that is done with is gone, and that only."""
+    one(log, Append([event(1)], (), Follow("file@1", 0, 10)))
+    one(log, Append([event(2)], (), Follow("other", 0, 7)))
+    one(log, Append([event(3)], (), Follow("file@2", 0, 5, replaces="file@1")))
+    one(log, Append([event(3)], (), Follow("file@2", 0, 5, replaces="file@2")))
+    assert [(row.name, row.offset) for row in log.follow_offsets("file@")] == [("file@2", 5)]
+    assert log.follow_offset("other") == 7
+
+
+def test_a_refused_stretch_replaces_nothing(log) -> None:
+    """The name that is done with stays where the request does not."""
+    one(log, Append([event(1)], (), Follow("file@1", 0, 10)))
+    with pytest.raises(VersionConflict):
+        one(log, Append([event(2, expected_version=7)], (), Follow("file@2", 0, 5, "file@1")))
+    assert [row.name for row in log.follow_offsets("file@")] == ["file@1"]
+
+
+def test_offsets_are_listed_by_the_start_of_their_names(log) -> None:
+    """Pages go on after a name; what a pattern would mean in a name means nothing."""
+    for name in ("a%", "ab", "ab\u00e9", "b", "a"):
+        one(log, Append([], (), Follow(name, 0, 1)))
+    assert [row.name for row in log.follow_offsets("ab")] == ["ab", "ab\u00e9"]
+    assert [row.name for row in log.follow_offsets("a", limit=2)] == ["a", "a%"]
+    assert [row.name for row in log.follow_offsets("a", after="a%")] == ["ab", "ab\u00e9"]
+    assert log.follow_offsets("c") == []

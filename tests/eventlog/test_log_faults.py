@@ -192,7 +192,7 @@ def test_a_read_that_fails_is_an_error_of_its_reader(log, disk, path) -> None:
 def test_a_log_that_cannot_be_made_leaves_no_half_log(disk, opened, tmp_path) -> None:
     """A disk that fails while the file is made: an error, and the next start makes it."""
     place = tmp_path / "new.db"
-    for skip in range(40):
+    for skip in range(80):
         armed = disk.fail("write", "", no_room, skip=skip)
         with suppress(DiskFull, StorageFailed):
             EventLog.open(place, vfs=disk.name).close()

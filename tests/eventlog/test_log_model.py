@@ -166,7 +166,7 @@ class LogMachine(RuleBasedStateMachine):
         found = self.log.read(0, 10_000)
         assert [e.position for e in found] == list(range(1, len(found) + 1))
         assert [(e.stream, e.version, e.id, e.data) for e in found] == self.model.events
-        kept = {d["raw"].encode(): d["count"] for d in self.log.list_dead_letters(0, 100)}
+        kept = {d.kept: d.count for d in self.log.list_dead_letters(0, 100)}
         assert kept == self.model.letters
         for name in "pq":
             assert self.log.follow_offset(name) == self.model.offsets.get(name, 0)

@@ -196,8 +196,8 @@ def test_large_dead_letters_make_short_pages(log) -> None:
     letters = [DeadLetter("x", b"%d" % n + b"z" * 262_144, "bad", "", "") for n in range(40)]
     one(log, Append((), letters))
     first = log.list_dead_letters(0, 100)
-    rest = log.list_dead_letters(first[-1]["id"], 100)
-    assert (len(first), len(rest), log.list_dead_letters(rest[-1]["id"], 100)) == (32, 8, [])
+    rest = log.list_dead_letters(first[-1].id, 100)
+    assert (len(first), len(rest), log.list_dead_letters(rest[-1].id, 100)) == (32, 8, [])
 
 
 def test_an_empty_log_reads_empty(log) -> None:

@@ -9,7 +9,7 @@ import apsw
 import pytest
 from log_driving import drive, event, events, large, one, sql, submit
 
-from daemon.eventlog import transaction as transactions
+from daemon.eventlog import known as known_names
 from daemon.eventlog.requests import Append, DeadLetter, Done, Follow, Work, WriterBounds
 from domain.errors import NotReady, QueueFull, StorageFailed, VersionConflict
 
@@ -266,7 +266,7 @@ def test_two_processes_that_make_the_log_at_once_make_one(tmp_path, opened) -> N
 
 def test_what_the_writer_remembers_is_bounded(opened, monkeypatch) -> None:
     """Names beyond the bound are forgotten and looked up again; nothing else changes."""
-    monkeypatch.setattr(transactions, "NAMES_MAX", 10)
+    monkeypatch.setattr(known_names, "NAMES_MAX", 10)
     log = opened()
     for first in range(0, 60, 6):
         one(log, [event(n, f"j{n}")._replace(source=f"/{n}") for n in range(first, first + 6)])

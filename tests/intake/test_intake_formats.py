@@ -53,7 +53,12 @@ def body(*messages: Any) -> bytes:
 
 def test_the_formats_are_these() -> None:
     """The names that producers and commands use are fixed."""
-    assert list(FORMATS) == ["cloudevents", "flowlord-task", "flowlord-file", "gcs-notification"]
+    assert list(FORMATS) == [
+        *("cloudevents", "flowlord-task", "flowlord-file", "gcs-notification"),
+        *("openlineage", "alertmanager", "pubsub-push"),
+        *("queue-state", "bakta-job-init", "bakta-job-start", "bakta-job-list"),
+        *("bakta-job-result", "bakta-job-delete", "bakta-version"),
+    ]
     with pytest.raises(NotFound, match="did you mean 'flowlord-task'"):
         find_format("flowlord-tasks")
     with pytest.raises(NotFound):
@@ -252,14 +257,16 @@ def test_of_repeated_keys_the_last_counts() -> None:
 
 def test_the_detail_of_a_dead_letter_is_bounded() -> None:
     """A fault that quotes the line does not repeat all of it."""
-    letter = make_dead_letter("cloudevents", b"x", VersionConflict("y" * 100_000), "pipe")
+    letter = make_dead_letter(
+        find_format("cloudevents"), b"x", VersionConflict("y" * 100_000), "pipe"
+    )
     assert (letter.reason, len(letter.detail)) == ("version_conflict", 1000)
 
 
 def test_of_a_long_line_what_is_kept_is_masked() -> None:
     """Also a secret that crosses the end of what is kept is masked."""
     raw = b"x" * (KEPT_BYTES_MAX - 10) + b" token=" + b"a" * 5_000_000
-    letter = make_dead_letter("cloudevents", raw, TooLarge("too large"), "pipe")
+    letter = make_dead_letter(find_format("cloudevents"), raw, TooLarge("too large"), "pipe")
     assert letter.kept is not None
     assert b"aaa" not in letter.kept[:KEPT_BYTES_MAX]
     assert len(letter.kept) < KEPT_BYTES_MAX + 10_000
@@ -293,7 +300,12 @@ json_values = st.recursive(
     max_leaves=8,
 )
 json_lines = st.dictionaries(
-    st.sampled_from([*TO_DO, *DONE, *EVENT, "path", "size", "bucket", "name", "isDir", "x"]),
+    st.sampled_from(
+        [
+            *(*TO_DO, *DONE, *EVENT, "path", "size", "bucket", "name", "isDir", "x"),
+            *("history", "queue", "current_task", "should_stop", "saved_at"),
+        ]
+    ),
     json_values,
 ).map(lambda fields: json.dumps(fields).encode())
 torn_lines = st.tuples(st.sampled_from(MESSAGES), st.binary(max_size=9), st.integers(0, 300)).map(
@@ -309,9 +321,8 @@ def test_any_bytes_give_one_unit_a_line(name: str, parts: list[bytes]) -> None:
     """Nothing is raised, and each line that is not blank is events or one dead letter."""
     sent = b"\n".join(parts)
     decoded = decode_lines(name, sent, LIMITS, "fuzz")
-    full = [
-        n for n, line in enumerate(sent.split(b"\n")) if line.strip() not in (b"", b"\xef\xbb\xbf")
-    ]
+    units = [sent] if FORMATS[name].whole else sent.split(b"\n")
+    full = [n for n, line in enumerate(units) if line.strip() not in (b"", b"\xef\xbb\xbf")]
     assert [one.line for one in decoded] == full
     for one in decoded:
         assert bool(one.events) != (one.dead_letter is not None)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from intake_lines import DONE, TO_DO, decode, keys, lines, payload, task
 
-from daemon.intake.secrets import MASK, mask_bytes, mask_text, mask_value
+from daemon.intake.secrets import MASK, mask_bytes, mask_path, mask_text, mask_value
 
 # Put together here, so that no scanner takes this file for a leak.
 AWS = "AKIA" + "ABCDEFGHIJKLMNOP"
@@ -150,3 +150,18 @@ def test_a_dead_letter_keeps_no_secret() -> None:
 def test_a_dead_letter_without_secrets_keeps_its_bytes() -> None:
     """Nothing is kept beside the raw bytes when there is nothing to mask."""
     assert lines("flowlord-task", b"{")[0].dead_letter.kept is None
+
+
+@pytest.mark.parametrize(
+    ("path", "shown"),
+    [
+        ("/api/intake/q7Zt3LmXw9Rb2KfVs8Hc4NdYp6Gj1TaE", "/api/intake/***"),
+        ("/q7Zt3LmXw9Rb2KfVs8Hc4NdYp6Gj1TaEx/b", "/***/b"),
+        ("/api/jobs/0123456789abcdef0123456789abcdef", None),
+        ("/api/jobs/5f0c7a52-9d1e-4c3b-8a60-2b7f4f1c9e01", None),
+        ("/x/0123456789abcdef0123456789abcdefZ", "/x/***"),
+    ],
+)
+def test_a_path_is_shown_without_what_may_be_a_secret(path: str, shown: str | None) -> None:
+    """Runs of 32 letters and digits are cut out; ids and digests in hexadecimal stay."""
+    assert mask_path(path) == (shown or path)

@@ -11,6 +11,7 @@ from typing import Any
 
 import apsw
 
+from domain.epochs import LostStretch
 from domain.events import RecordedEvent
 from projections.paging import Page
 from projections.runner import ProjectionRunner
@@ -28,6 +29,7 @@ class MemoryFeed:
     def __init__(self, log_id: str = "log-1", epoch: int = 1) -> None:
         self.log_id = log_id
         self.epoch = epoch
+        self.lost: list[LostStretch] = []
         self.events: list[RecordedEvent] = []
         self.digests: list[bytes] = []
         self._versions: dict[str, int] = {}
@@ -45,7 +47,7 @@ class MemoryFeed:
         **extensions: str,
     ) -> RecordedEvent:
         """Append an event; ``at`` and ``recorded`` are seconds after `START`."""
-        position = len(self.events) + 1
+        position = self.events[-1].position + 1 if self.events else 1
         stream = f"{event_type.partition('.')[0]}/{subject}"
         self._versions[stream] = version = self._versions.get(stream, 0) + 1
         last = self.events[-1].recordedtime if self.events else START
@@ -108,6 +110,10 @@ class MemoryFeed:
 
     def _order(self) -> list[str]:
         return list(dict.fromkeys(event.stream for event in self.events))
+
+    def lost_stretches(self) -> Sequence[LostStretch]:
+        """Return what its epochs left empty."""
+        return self.lost
 
     def digest_at(self, position: int) -> bytes | None:
         """Return the digest as of a position."""

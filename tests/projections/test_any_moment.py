@@ -61,7 +61,7 @@ def test_every_moment_is_the_fold_of_its_prefix(feed: MemoryFeed, data: st.DataO
     """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        checkpoints = Checkpoints(folder, feed.log_id, feed.epoch, CLOSE)
+        checkpoints = Checkpoints(folder, feed, CLOSE)
         positions = data.draw(st.permutations(range(feed.head() + 1)))
         before: list[Base] = []
         for position in positions[:6]:
@@ -132,7 +132,7 @@ def test_a_damaged_checkpoint_is_removed_and_the_one_before_taken(tmp_path: Path
     """A checkpoint that does not decompress costs time and nothing else."""
     feed = MemoryFeed()
     submitted(feed, [f"j{number}" for number in range(100)])
-    checkpoints = Checkpoints(tmp_path, feed.log_id, feed.epoch, Bounds(count=20, spacing=20))
+    checkpoints = Checkpoints(tmp_path, feed, Bounds(count=20, spacing=20))
     replay(feed, tmp_path / "whole.db", 100, checkpoints=checkpoints, leaving=True)
     assert [each.position for each in checkpoints.list()] == [20, 40, 60, 80]
     newest = checkpoints.list()[-1].path
@@ -149,7 +149,7 @@ def test_checkpoints_are_bounded_and_far_apart(tmp_path: Path) -> None:
     """Where there are too many, the one between the nearest neighbours goes, never the newest."""
     feed = MemoryFeed()
     submitted(feed, [f"j{number}" for number in range(64)])
-    checkpoints = Checkpoints(tmp_path, feed.log_id, feed.epoch, Bounds(count=4, spacing=4))
+    checkpoints = Checkpoints(tmp_path, feed, Bounds(count=4, spacing=4))
     path = tmp_path / "then.db"
     for position in range(4, 65, 4):
         replay(feed, path, position)
@@ -159,7 +159,7 @@ def test_checkpoints_are_bounded_and_far_apart(tmp_path: Path) -> None:
     assert kept[-1] == 64
     assert max(high - low for low, high in zip([0, *kept], kept, strict=False)) <= 32
     size = sum(each.size for each in checkpoints.list())
-    tight = Checkpoints(tmp_path, feed.log_id, feed.epoch, Bounds(count=4, bytes=size // 2))
+    tight = Checkpoints(tmp_path, feed, Bounds(count=4, bytes=size // 2))
     tight.thin(64)
     assert 0 < sum(each.size for each in tight.list()) <= size // 2
 
@@ -170,10 +170,10 @@ def test_checkpoints_of_another_log_are_not_used(tmp_path: Path) -> None:
     for log in (feed, other):
         submitted(log, ["a", "b", "c"])
     bounds = Bounds(count=4, spacing=1)
-    theirs = Checkpoints(tmp_path, other.log_id, other.epoch, bounds)
+    theirs = Checkpoints(tmp_path, other, bounds)
     replay(other, tmp_path / "other.db", 3)
     theirs.save(tmp_path / "other.db", 3)
-    ours = Checkpoints(tmp_path, feed.log_id, feed.epoch, bounds)
+    ours = Checkpoints(tmp_path, feed, bounds)
     assert ours.nearest(3) is None
     ours.clean()
     assert theirs.list() == []
@@ -186,7 +186,7 @@ def test_views_that_are_not_whole_are_no_checkpoint(tmp_path: Path) -> None:
     path = tmp_path / "views.db"
     with closing(ProjectionRunner(path, feed, batch_events=10, build_events=10)) as runner:
         runner.step(0)
-        checkpoints = Checkpoints(tmp_path, feed.log_id, feed.epoch, CLOSE)
+        checkpoints = Checkpoints(tmp_path, feed, CLOSE)
         assert checkpoints.save(path, 30) is None
         runner.catch_up()
         saved = checkpoints.save(path, 30)

@@ -174,6 +174,20 @@ def test_half_a_build_is_begun_again(
     assert [row[1] for row in register(path)] == [1]
 
 
+def test_a_build_that_overtakes_the_live_tables_counts_nothing_twice(
+    tmp_path: Path, feed: MemoryFeed
+) -> None:
+    """What the live tables lack is not applied to those that have just taken their place."""
+    path = tmp_path / "views.db"
+    runner = ProjectionRunner(path, feed, [WholeWords()], bulk_events=1, batch_events=1)
+    runner.catch_up()
+    submitted(feed, "xyz")
+    runner.request_rebuild()
+    runner.catch_up()
+    runner.close()
+    assert sum(row[1] for row in rows(path, "words")) == 16
+
+
 def test_a_disk_that_fails_fails_the_step(
     tmp_path: Path, feed: MemoryFeed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -204,4 +218,4 @@ def test_short_logs_are_folded_in_their_order(tmp_path: Path, feed: MemoryFeed) 
 def test_these_can_be_built_of_whole_streams() -> None:
     """Most projections can; the others go their own way beside them."""
     able = {each.name for each in PROJECTIONS if isinstance(each, whole.WholeProjection)}
-    assert able == {"jobs", "job_history", "summary", "search"}
+    assert able == {"jobs", "job_history", "summary", "search", "tasks", "queues"}

@@ -132,13 +132,16 @@ def test_closing_ends_the_children(
     assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
 
 
-def test_children_end_when_their_parent_is_gone(path: Path, tmp_path: Path) -> None:
-    """A parent that is killed leaves nobody who folds for nobody."""
+@pytest.mark.parametrize("done", [False, True])
+def test_children_end_when_their_parent_is_gone(path: Path, done: bool) -> None:
+    """A parent that is killed leaves nobody who folds for nobody, or has nothing left to fold."""
     reading, writing = os.pipe()
     parent = os.fork()
     if parent == 0:
         children = FoldingChildren.start(path, ["jobs", "job_history"], JOBS, 3 * JOBS)
         assert children is not None
+        while done and not children.ended:
+            children.take(5.0)
         os.write(writing, " ".join(map(str, children.pids)).encode())
         os.kill(os.getpid(), signal.SIGKILL)
     pids = os.read(reading, 100).decode().split()

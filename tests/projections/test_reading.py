@@ -241,7 +241,7 @@ def test_a_missing_file_wakes_the_runner(path, feed) -> None:
 def test_views_of_another_log_are_not_read(path, feed) -> None:
     """Who knows which log it is about gets no answer from another's views."""
     built(path, feed)
-    for log, fits in (((feed.log_id, feed.epoch), True), (("log-2", feed.epoch), False)):
+    for log, fits in ((feed, True), (MemoryFeed("log-2"), False)):
         views = Views(path, log=log)
         try:
             if fits:
@@ -297,8 +297,9 @@ def test_a_closed_reader_answers_no_more(path, feed) -> None:
 def test_the_state_of_a_projection_follows_from_its_tables() -> None:
     """Every combination of live tables and build has a state, and the error of either shows."""
     words = Jobs()
-    live, old = Generation(1, "jobs", True, 2, 9), Generation(1, "jobs", True, 1, 9)
-    build = Generation(2, "jobs", False, 2, 5)
+    now = words.version
+    live, old = Generation(1, "jobs", True, now, 9), Generation(1, "jobs", True, now - 1, 9)
+    build = Generation(2, "jobs", False, now, 5)
     bad = {"error": "ValueError: no", "failed_position": 6}
     cases = {
         "building": [[], [build]],

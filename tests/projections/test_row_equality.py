@@ -18,6 +18,9 @@ from projections.runner import ProjectionRunner
 
 TEXT = st.sampled_from(["ärger im Netz", "a\0b", "🧬 done", "x" * 50, "", '"quoted"'])
 TIMES = st.integers(-100, 100) | st.sampled_from([0, 1, 10_000])
+EXTRA = st.fixed_dictionaries(
+    {}, optional={"meta_raw": st.sampled_from(["a=1", "a=2", ""]), "ended": st.just("late")}
+)
 PAYLOADS: dict[str, st.SearchStrategy[dict[str, Any]]] = {
     "job.submitted": st.fixed_dictionaries(
         {},
@@ -25,14 +28,20 @@ PAYLOADS: dict[str, st.SearchStrategy[dict[str, Any]]] = {
             "kind": st.sampled_from(["a", "b"]),
             "name": TEXT,
             "owner": st.sampled_from(["u", "v"]),
-            "queue": st.just("q"),
+            "queue": st.sampled_from(["q", "one"]),
+            "priority": st.integers(-1, 2),
             "workflow": st.just("w.toml"),
             "params": st.just({"deep": [1, {"x": None}]}),
             "input": st.sampled_from([False, 0, "", [1]]),
             "attempt": st.integers(1, 3),
+            "phase": st.sampled_from(["a", "b"]),
+            "native_status": st.sampled_from(["complete", "error"]),
+            "extra": EXTRA,
         },
     ),
-    "job.queued": st.fixed_dictionaries({}, optional={"reason": TEXT}),
+    "job.queued": st.fixed_dictionaries(
+        {}, optional={"reason": TEXT, "queue": st.just("two"), "priority": st.just(5)}
+    ),
     "job.started": st.fixed_dictionaries({}, optional={"attempt": st.integers(1, 3)}),
     "job.progressed": st.fixed_dictionaries(
         {},
@@ -42,7 +51,15 @@ PAYLOADS: dict[str, st.SearchStrategy[dict[str, Any]]] = {
             "message": TEXT,
         },
     ),
-    "job.succeeded": st.fixed_dictionaries({}, optional={"result": TEXT, "message": TEXT}),
+    "job.succeeded": st.fixed_dictionaries(
+        {},
+        optional={
+            "result": TEXT,
+            "message": TEXT,
+            "native_status": st.sampled_from(["complete", "warn"]),
+            "extra": EXTRA,
+        },
+    ),
     "job.failed": st.fixed_dictionaries(
         {}, optional={"error": st.fixed_dictionaries({}, optional={"class": TEXT, "message": TEXT})}
     ),
@@ -52,6 +69,7 @@ PAYLOADS: dict[str, st.SearchStrategy[dict[str, Any]]] = {
     "job.pinned": st.just({}),
     "job.unpinned": st.just({}),
     "job.archived": st.just({}),
+    "job.restored": st.just({}),
     "alert.raised": st.fixed_dictionaries(
         {},
         optional={
@@ -67,13 +85,18 @@ PAYLOADS: dict[str, st.SearchStrategy[dict[str, Any]]] = {
     "file.matched": st.fixed_dictionaries({}, optional={"jobs": st.just(["j"])}),
     "file.processed": st.just({"outcome": "ok"}),
     "file.removed": st.just({}),
-    "queue.paused": st.just({}),
+    "workflow.loaded": st.fixed_dictionaries({}, optional={"issues": st.just([{"code": "x"}])}),
+    "workflow.removed": st.just({}),
+    "queue.paused": st.just({"reason": "why"}),
+    "queue.resumed": st.just({}),
+    "queue.cleared": st.just({"count": 3}),
+    "queue.recovered": st.just({"count": 1}),
     "result.recorded": st.fixed_dictionaries({}, optional={"job": st.sampled_from(["one", "j"])}),
 }
 
 
 TYPES = sorted(PAYLOADS)
-SUBJECTS = ("one", "two", "three/ü")
+SUBJECTS = ("one", "two", "three/ü", "a::run-1:now:1")
 
 
 @st.composite
@@ -103,7 +126,11 @@ def log_of(drawn: list[tuple[str, str, dict[str, Any], int, dict[str, str]]]) ->
 
 LOGS = st.lists(events(), max_size=40).map(log_of)
 COURSE = [f"job.{verb}" for verb in ("submitted", "started", "progressed", "failed", "succeeded")]
-LOGS_OF_ONE_JOB = st.lists(events(COURSE, ["one"]), min_size=2, max_size=5).map(log_of)
+LOGS_OF_ONE_JOB = (
+    st.sampled_from(["one", "a::run-1:now:1"])
+    .flatmap(lambda job: st.lists(events(COURSE, [job]), min_size=2, max_size=5))
+    .map(log_of)
+)
 
 
 @settings(max_examples=100, deadline=None)
@@ -214,5 +241,5 @@ def test_every_projection_is_compared() -> None:
     """The rows that are compared are those of all projections."""
     assert {projection.name for projection in PROJECTIONS} == {
         "jobs", "job_history", "alerts", "files", "summary", "search",
-        "ties",
+        "ties", "tasks", "workflows", "queues",
     }  # fmt: skip

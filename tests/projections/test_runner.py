@@ -14,8 +14,9 @@ from feeds import MemoryFeed, WordCounts, built, rows, steps, submitted, table_n
 
 from domain.errors import DiskFull, NotFound, StorageFailed
 from domain.events import RecordedEvent
+from projections.entities import _SQL, Entities, entity_number
 from projections.runner import ProjectionRunner
-from projections.store import _SQL, entity_number, open_store
+from projections.store import open_store
 
 
 @pytest.fixture
@@ -403,15 +404,16 @@ def test_new_events_wake_the_runner(path, feed, runners) -> None:
 @pytest.mark.parametrize("bound", ["ENTITIES_CACHED_MAX", "ENTITY_LENGTH_MAX"])
 def test_entities_are_numbered_by_their_first_event(path, feed, monkeypatch, bound) -> None:
     """A stream's number is the position of its first event, remembered or looked up."""
-    monkeypatch.setattr(f"projections.store.{bound}", 2)
+    monkeypatch.setattr(f"projections.entities.{bound}", 2)
     store = open_store(path, feed)
     try:
         found = {}
+        entities = Entities(store.db)
         for event in feed.events:
-            found[event.stream] = store.entities.number([event])[event.stream]
+            found[event.stream] = entities.number([event]).entities[event.stream]
         expected = {"a1": 1, "b1": 2, "a2": 3, "c1": 4, "a3": 5, "b2": 6, "d1": 9}
         assert found == {f"job/{subject}": number for subject, number in expected.items()}
-        known = store.entities.number(feed.events)
+        known = entities.number(feed.events).entities
         assert {stream: known[stream] for stream in found} == found
     finally:
         store.close()
@@ -426,7 +428,7 @@ def test_names_with_the_same_hash_are_told_apart(path, feed) -> None:
     ]
     store = open_store(path, feed)
     try:
-        store.entities.number(events)
+        Entities(store.db).number(events)
         found = {event.stream: entity_number(store.db, event.stream) for event in events}
         assert found == {event.stream: event.position for event in events}
         assert entity_number(store.db, "job/y") is None

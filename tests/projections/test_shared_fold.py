@@ -15,15 +15,18 @@ from projections import job_states
 from projections.job_history import JobHistoryFold
 from projections.job_states import JobStates
 from projections.jobs import JobsFold
+from projections.queues import QueuesFold
 from projections.runner import ProjectionRunner
 from projections.seam import Batch
 from projections.search import SearchFold
 from projections.summary import SummaryFold
+from projections.tasks import TasksFold
 
-OF_JOBS = {"jobs", "job_history", "summary", "search"}
 FOLDS = {
     "jobs": JobsFold, "job_history": JobHistoryFold, "summary": SummaryFold, "search": SearchFold,
+    "tasks": TasksFold, "queues": QueuesFold,
 }  # fmt: skip
+OF_JOBS = set(FOLDS)
 BAD = 14
 
 

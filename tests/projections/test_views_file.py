@@ -49,7 +49,7 @@ def test_the_file_is_made_as_it_should_be(path: Path) -> None:
     db = apsw.Connection(str(path))
     try:
         pragmas = ("page_size", "auto_vacuum", "journal_mode", "application_id", "user_version")
-        assert [db.pragma(name) for name in pragmas] == [4096, 2, "wal", 0x63687276, 2]
+        assert [db.pragma(name) for name in pragmas] == [4096, 2, "wal", 0x63687276, 3]
     finally:
         db.close()
 
@@ -148,11 +148,11 @@ def test_a_newer_schema_is_moved_away_and_said(
     path: Path, feed: MemoryFeed, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Views are derived: a newer program's are put aside, with a word about it, and rebuilt."""
-    change(path, "PRAGMA user_version = 3")
+    change(path, "PRAGMA user_version = 4")
     built(path, feed, projections=[WordCounts()])
     assert rows(path, "words") == WORDS
     assert path.with_name("views.db.newer").exists()
-    assert "schema 3, this program knows 2" in caplog.text
+    assert "schema 4, this program knows 3" in caplog.text
 
 
 def test_a_file_taken_away_at_work_is_rebuilt(path: Path, feed: MemoryFeed) -> None:

@@ -86,6 +86,7 @@ def test_a_stop_is_clean(daemons: Daemons) -> None:
     assert sorted(path.name for path in daemon.data.iterdir()) == [
         "chronicled.lock",
         "log.db",
+        "reserve",
         "views.db",
     ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import threading
@@ -17,6 +18,7 @@ from waiting import wait_until
 
 from daemon.eventlog.log import EventLog
 from daemon.replay.checkpoints import Checkpoints, whole_at
+from daemon.replay.history import History
 from daemon.replay.keeper import RETRY_SECONDS, CheckpointKeeper
 from daemon.replay.limits import Bounds, MomentBounds
 from daemon.replay.moments import Moments
@@ -68,7 +70,7 @@ def no_progress(_done: int, _goal: int) -> None:
 
 def checkpoints_of(folder: Path, log: EventLog, bounds: Bounds = BOUNDS) -> Checkpoints:
     """Return the checkpoints of a log."""
-    return Checkpoints(folder, log.log_id, log.epoch, bounds)
+    return Checkpoints(folder, log, bounds)
 
 
 def test_a_moment_is_built_in_a_process_and_leaves_a_checkpoint(
@@ -228,6 +230,64 @@ def test_only_so_many_moments_wait(tmp_path: Path) -> None:
     moments.close()
     with pytest.raises(NotReady):
         moments.views(0)
+
+
+def test_moments_that_are_forgotten_are_built_anew(tmp_path: Path) -> None:
+    """What was built goes with its file, and so does what was being built meanwhile."""
+    meanwhile: list[Callable[[], None]] = []
+
+    def build(_position: int, path: Path, *_: Any) -> None:
+        path.write_bytes(b"")
+        for each in meanwhile:
+            each()
+
+    moments = moments_of(tmp_path, build)
+    assert moments.views(5) is None
+    assert moments.step(0) == 0
+    assert moments.views(5) is not None
+    moments.forget()
+    assert list(moments.folder.iterdir()) == []
+    meanwhile.append(moments.forget)
+    assert moments.views(5) is None
+    assert moments.step(0) == 0
+    assert list(moments.folder.iterdir()) == []
+    with pytest.raises(NotReady, match="thrown away"):
+        moments.views(5)
+    meanwhile.clear()
+    assert moments.views(5) is None
+    assert moments.step(0) == 0
+    assert moments.views(5) is not None
+    moments.close()
+
+
+def test_all_that_is_kept_of_the_past_is_forgotten(
+    tmp_path: Path, log: EventLog, runner: ProjectionRunner, processes: ReplayProcesses
+) -> None:
+    """Checkpoints and moments go; no process that could write one is left or begins meanwhile."""
+    checkpoints = checkpoints_of(tmp_path, log)
+    processes.perform(Task("copy", str(tmp_path), checkpoints=BOUNDS), no_progress)
+    wait_until(checkpoints.list, "a checkpoint is there")
+    moments = moments_of(tmp_path, lambda *_: None)
+    keeper = CheckpointKeeper(tmp_path, checkpoints, runner, processes.perform)
+    history = History(moments, checkpoints, keeper, processes)
+    forgetting = threading.Thread(target=history.forget)
+
+    def forget_meanwhile(_done: int, _goal: int) -> None:
+        if forgetting.ident is None:
+            forgetting.start()
+
+    target = tmp_path / "then.db"
+    task = Task("moment", str(tmp_path), 60, str(target), checkpoints=BOUNDS)
+    with contextlib.suppress(NotReady):
+        processes.perform(task, forget_meanwhile)
+    forgetting.join()
+    assert checkpoints.list() == []
+    with processes.held(), pytest.raises(NotReady, match="thrown away"):
+        processes.perform(Task("copy", str(tmp_path), checkpoints=BOUNDS), no_progress)
+    processes.perform(Task("copy", str(tmp_path), checkpoints=BOUNDS), no_progress)
+    wait_until(checkpoints.list, "there are checkpoints again")
+    keeper.close()
+    moments.close()
 
 
 def test_a_daemon_answers_as_of_beside_intake_and_leaves_nothing(

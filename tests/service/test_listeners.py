@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from daemon.config import Address
 from daemon.listeners import Listeners, bind
+from daemon.settings import Address
 from domain.errors import ConfigurationError, Unavailable
 
 ANY = Address("127.0.0.1", 0)

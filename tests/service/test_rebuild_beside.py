@@ -91,10 +91,10 @@ def test_a_rebuild_goes_on_after_a_crash_and_no_read_fails(
         with asking(daemon) as wrong:
             started = client.post("/api/operations", json={"kind": "rebuild"})
             assert started.status_code == 202
+            head = append(client, COUNT, COUNT + 100)
+            assert "rebuilding" in daemon.wait_notified("STATUS=ready; rebuilding")
             wait_until(lambda: in_the_middle(client), "the rebuild is on its way")
             assert "chronicled_projection_build_position{" in client.get("/metrics").text
-            assert "rebuilding" in daemon.wait_notified("STATUS=ready; rebuilding")
-            head = append(client, COUNT, COUNT + 100)
         assert wrong == []
     daemon.kill()
     daemon.start()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import re
 import subprocess
 from pathlib import Path
 
@@ -67,10 +68,20 @@ def test_the_service_runs_the_command(repository: Path) -> None:
 
 def test_the_service_and_the_daemon_agree(repository: Path) -> None:
     """Credential name, time to stop and exit codes are those of the program."""
-    unit = read(repository / "systemd" / "chronicled.service")["Service"]
-    assert unit["LoadCredential"] == config.CREDENTIAL
-    assert float(unit["TimeoutStopSec"]) > service.STOP_SECONDS
-    assert unit["RestartPreventExitStatus"].split() == ["2", "3", "5"]
+    path = repository / "systemd" / "chronicled.service"
+    unit = read(path)["Service"]
+    loaded = re.findall(r"(?m)^LoadCredential=(.*)$", path.read_text())
+    assert loaded == [config.CREDENTIAL, config.STORE_CREDENTIAL]
+    stop_seconds = config.load(environment={}).backup.stop_seconds
+    assert float(unit["TimeoutStopSec"]) > service.STOP_SECONDS + stop_seconds
+    assert unit["RestartPreventExitStatus"].split() == ["2", "3", "4", "5"]
+
+
+def test_a_network_that_is_late_is_waited_for(repository: Path) -> None:
+    """The bucket of the backup is asked before the log is opened; a missing network is none."""
+    unit = read(repository / "systemd" / "chronicled.service")["Unit"]
+    assert unit["After"] == unit["Wants"] == "network-online.target"
+    assert "Requires" not in unit
 
 
 def test_the_socket_outlives_the_service(repository: Path) -> None:

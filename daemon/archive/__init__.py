@@ -1,0 +1,1 @@
+"""The archive: jobs and their results, compressed, outside of the log."""

@@ -1,0 +1,50 @@
+"""Which jobs are just being archived: a file for each, so that a kill leaves no object behind.
+
+An object is stored before the log speaks of it. Whoever dies in between has left a file here, and
+`ArchiveService` then deletes what no marker names.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from hashlib import sha256
+from pathlib import Path
+from typing import Final
+
+import orjson
+
+from daemon.replay.whole_file import sync_directory, whole_file
+
+FOLDER: Final = "archive"
+"""The folder of the data directory."""
+
+
+class Journal:
+    """The jobs that are being archived, and where."""
+
+    def __init__(self, data: Path) -> None:
+        self.folder = data / FOLDER
+
+    def begin(self, job: str, location: str) -> None:
+        """Note that objects of a job are about to be stored at a location."""
+        self.folder.mkdir(mode=0o700, exist_ok=True)
+        with whole_file(self._path(job)) as write:
+            write(orjson.dumps({"job": job, "location": location}))
+
+    def end(self, job: str) -> None:
+        """Note that nothing is left at the location but what a marker names."""
+        with suppress(FileNotFoundError):
+            self._path(job).unlink()
+            sync_directory(self.folder)
+
+    def begun(self) -> list[tuple[str, str]]:
+        """Return the jobs that were begun and not ended, and their locations."""
+        found = []
+        with suppress(FileNotFoundError):
+            for path in sorted(self.folder.glob("*.json")):
+                said = orjson.loads(path.read_bytes())
+                found.append((said["job"], said["location"]))
+        return found
+
+    def _path(self, job: str) -> Path:
+        return self.folder / f"{sha256(job.encode()).hexdigest()[:32]}.json"

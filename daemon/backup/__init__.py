@@ -1,0 +1,1 @@
+"""Backup: the log shipped to an object store, proved there, and brought back."""

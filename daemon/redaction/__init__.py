@@ -1,0 +1,1 @@
+"""Redaction: a value is taken out of a recorded event, and out of everything made of it."""

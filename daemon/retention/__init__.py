@@ -1,0 +1,1 @@
+"""Retention: what is due by the policies, and archiving and purging it."""
