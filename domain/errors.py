@@ -211,7 +211,7 @@ class Unavailable(ChronicledError):
     code = "unavailable"
     status = 503
     title = "Not available now"
-    hint = "Try again after the time in Retry-After."
+    hint = "Try again in a moment; over HTTP, after the seconds that Retry-After says."
     retry_after_seconds: ClassVar[int] = 1
 
 

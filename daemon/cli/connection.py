@@ -16,12 +16,18 @@ import orjson
 
 from daemon.cli.failures import CommandError
 from daemon.lock import Running, find_daemon
-from domain.errors import DirectoryLocked
+from domain.errors import DirectoryLocked, NotReady
 
 Params = Mapping[str, Any]
 
 START_WAIT_SECONDS: Final = 10.0
 """How long a command waits for a daemon that holds the lock and has not opened its sockets."""
+
+BUILD_WAIT_SECONDS: Final = 10.0
+"""How long a command that reads waits for views that are being built for the first time."""
+
+POLL_SECONDS: Final = 0.1
+"""How often the daemon is asked meanwhile whether they are."""
 
 RETRY_SECONDS: Final = 0.5
 """How often a daemon that went away is asked again."""
@@ -83,8 +89,38 @@ class Connection:
         return True
 
     def get(self, path: str, params: Params | None = None) -> Any:
-        """Return the decoded JSON of the answer; a problem is raised as `CommandError`."""
+        """Return the decoded JSON of the answer; a problem is raised as `CommandError`.
+
+        Where views have yet to be built it is waited for them, but not for long.
+        """
+        try:
+            return self._request("GET", path, params=params)
+        except CommandError as failure:
+            if failure.code != NotReady.code:
+                raise
+            if not self._wait_for_views():
+                failure.hint = (
+                    "The views are being built from the log, which takes events meanwhile: "
+                    "ask again later."
+                )
+                raise
         return self._request("GET", path, params=params)
+
+    def _wait_for_views(self) -> bool:
+        """Wait until no view is being built for the first time; False where that takes longer."""
+        deadline = time.monotonic() + BUILD_WAIT_SECONDS
+        while self._builds_views():
+            if time.monotonic() >= deadline:
+                return False
+            _pause(POLL_SECONDS)
+        return True
+
+    def _builds_views(self) -> bool:
+        with self._transport_errors():
+            response = self._client.get("/readyz")
+        # It is 503 meanwhile, with the same document. A disk that refuses has another.
+        answer = self._document(response)
+        return any(each["state"] == "building" for each in answer.get("projections", ()))
 
     def post(self, path: str, document: Any) -> Any:
         """Send a JSON document; return the decoded JSON of the answer."""
@@ -101,8 +137,12 @@ class Connection:
             response = self._client.request(method, path, **options)
         if response.is_error:
             raise CommandError.of_answer(response)
+        return self._document(response, known=response.is_success)
+
+    def _document(self, response: httpx.Response, *, known: bool = True) -> dict[str, Any]:
+        """Return the JSON object of an answer, which a daemon of ours always gives."""
         try:
-            answer = orjson.loads(response.content) if response.is_success else None
+            answer = orjson.loads(response.content) if known else None
         except orjson.JSONDecodeError:
             answer = None
         if not isinstance(answer, dict):
@@ -144,6 +184,10 @@ class Connection:
             ) from error
         except UnicodeEncodeError as error:
             raise CommandError("Not text", f"{error.object!r} is not UTF-8") from error
+
+
+def _pause(seconds: float) -> None:
+    time.sleep(seconds)
 
 
 def _parse_events(lines: Iterator[str]) -> Iterator[ServerSentEvent]:
