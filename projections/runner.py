@@ -93,12 +93,11 @@ class ProjectionRunner(Projector):
         self._start_folding = folding
         self._folding_beside = folding_beside
         self._bulk: BulkBuild | None = None
-        self._bulk_failed = False
+        self._bulk_failed = self._distrusted = False
         self._store: Store | None = None
         self._members: list[Member] = []
         self._states: dict[int, JobStates] = {}
         self._numbers: dict[int, Entities] = {}
-        self._distrusted = False
         self._requested: set[str] = set()
         self._head = 0
         # Views of another log must be gone before the first reader comes; a disk that refuses now
@@ -107,6 +106,7 @@ class ProjectionRunner(Projector):
             self._guarded(self._opened)
         except ChronicledError:
             _logger.exception("the views cannot be opened yet")
+            self._publish()
 
     # -- what others ask and say, on any thread ------------------------------------------------
 

@@ -16,7 +16,7 @@ import threading
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from daemon import logs
 from daemon.eventlog.log_file import LogFile
@@ -27,6 +27,9 @@ from daemon.projector.pace import PacedRunner
 from daemon.replay.folding import FoldingChildren
 from domain.errors import ChronicledError
 from projections.runner import ProjectionRunner
+
+AT_ONCE_EVENTS_MAX: Final = 1_000
+"""Views that lack no more than this are brought up to the log before the daemon hears of them."""
 
 _logger = logging.getLogger(__name__)
 
@@ -92,6 +95,7 @@ def work(line: Line, wakes: socket.socket, courtesy: Courtesy) -> int:
         # Nobody waits for tables that take the place of live ones, but everybody for intake.
         folding_beside=False,
     )
+    _begin(runner, log)
     reporter = Reporter(line, runner)
     runner.on_progress(reporter.report)
     reporter.report()
@@ -113,6 +117,19 @@ def work(line: Line, wakes: socket.socket, courtesy: Courtesy) -> int:
             reporter.handled = message["number"]
             reporter.report()
     os._exit(0)
+
+
+def _begin(runner: ProjectionRunner, log: LogFile) -> None:
+    """Bring the views up to the log where that takes milliseconds.
+
+    The daemon is ready after the first report: who asks then finds them built. A long way is gone
+    behind it, because events are taken meanwhile.
+    """
+    # What fails is tried again on the thread, which says so.
+    with contextlib.suppress(Exception):
+        while not runner.caught_up and log.head() - runner.position <= AT_ONCE_EVENTS_MAX:
+            if runner.step(0) is None:
+                return
 
 
 def _heed(wakes: socket.socket, paced: PacedRunner) -> None:

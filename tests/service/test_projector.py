@@ -18,6 +18,7 @@ from waiting import wait_until
 from daemon.eventlog.log import EventLog
 from daemon.eventlog.log_file import LogFile
 from daemon.lock import find_daemon
+from daemon.projector.child import AT_ONCE_EVENTS_MAX
 from daemon.projector.courtesy import WINDOW_SECONDS, Courtesy, may_return, schedule
 from daemon.projector.messages import Line, Settings
 from daemon.projector.pace import REST_SECONDS, PacedRunner
@@ -45,9 +46,9 @@ def log(tmp_path: Path) -> Iterator[EventLog]:
 
 
 @pytest.fixture
-def projector(tmp_path: Path, log: EventLog) -> Iterator[ProjectorProcess]:
-    """Return a running projector of the log, which is woken by its commits."""
-    settings = Settings(
+def settings(tmp_path: Path, log: EventLog) -> Settings:
+    """Return what a projector of the log is told."""
+    return Settings(
         log=log.path,
         views=str(tmp_path / "views.db"),
         batch_events=5_000,
@@ -55,6 +56,11 @@ def projector(tmp_path: Path, log: EventLog) -> Iterator[ProjectorProcess]:
         level="warning",
         style="plain",
     )
+
+
+@pytest.fixture
+def projector(log: EventLog, settings: Settings) -> Iterator[ProjectorProcess]:
+    """Return a running projector of the log, which is woken by its commits."""
     with closing(ProjectorProcess(settings)) as projector:
         leave = log.on_commit(lambda _: projector.wake())
         projector.start(SECONDS)
@@ -81,6 +87,35 @@ def test_what_is_appended_is_shown(
     wait_until(lambda: projector.caught_up, "the word that it has caught up")
     with closing(Views(tmp_path / "views.db")) as views:
         assert {item["id"] for item in views.list_jobs().items} == {"a", "b"}
+
+
+@pytest.mark.parametrize(
+    ("count", "shown"),
+    [(0, "live"), (AT_ONCE_EVENTS_MAX, "live"), (AT_ONCE_EVENTS_MAX + 1, "building")],
+)
+def test_a_short_way_is_gone_before_the_child_speaks(
+    log: EventLog, settings: Settings, count: int, shown: str
+) -> None:
+    """Who asks right after the start finds views; a long log does not hold up the daemon."""
+    log.append([submitted(f"job-{number}") for number in range(count)])
+    seen: list[tuple[set[str], bool]] = []
+    with closing(ProjectorProcess(settings)) as projector:
+        projector.on_progress(lambda: seen.append((states(projector), projector.caught_up)))
+        projector.start(SECONDS)
+        wait_until(lambda: seen, "the child has spoken")
+    assert seen[0] == ({shown}, shown == "live")
+
+
+def test_views_that_cannot_be_begun_are_tried_again(settings: Settings) -> None:
+    """A disk that refuses at the start holds up nobody, and each projection has a status."""
+    views = Path(settings.views)
+    views.mkdir()
+    with closing(ProjectorProcess(settings)) as projector:
+        projector.start(SECONDS)
+        assert projector.pid
+        assert states(projector) == {"building"}
+        views.rmdir()
+        wait_until(lambda: states(projector) == {"live"}, "the views are built")
 
 
 def test_a_killed_child_is_started_again_and_catches_up(
@@ -383,5 +418,15 @@ def test_the_thread_that_folds_gives_way(daemon: DaemonProcess) -> None:
     """Of the projector's threads the one that brings the views on is idle, and no other."""
     daemon.wait_caught_up()
     threads = Path(f"/proc/{projector_of(daemon)}/task")
-    policies = [os.sched_getscheduler(int(each.name)) for each in threads.iterdir()]
-    assert policies.count(os.SCHED_IDLE) == (1 if may_return() else 0)
+    idle = 1 if may_return() else 0
+
+    def count() -> int:
+        policies = [os.sched_getscheduler(int(each.name)) for each in threads.iterdir()]
+        return policies.count(os.SCHED_IDLE)
+
+    wait_until(lambda: count() == idle, "the thread gives way")
+    # It has waited for work since its first step, and the others have never had any.
+    position = post(daemon, "a")
+    with daemon.client() as client:
+        assert client.get("/api/jobs", params={"wait_for": position}).status_code == 200
+    assert count() == idle
