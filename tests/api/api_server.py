@@ -94,6 +94,8 @@ class ApiServer:
         self._listening.wait()
         if self._failure is not None:
             raise self._failure
+        if self._projecting:
+            assert self.runner.wait_for(self.log.head(), 20)
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -327,7 +327,7 @@ def test_a_locked_directory_is_exit_3(daemons: Callable[..., Any], tmp_path: Pat
     arguments = ("--listen", "127.0.0.1:0", "--socket", tmp_path / "second")
     done = chronicled("serve", "--data", daemon.data, *arguments, code=3)
     assert str(daemon.pid) in done.stderr + done.stdout
-    wait_until(lambda: document("jobs", "list", "--data", daemon.data)["items"] == [], "answers")
+    assert document("jobs", "list", "--data", daemon.data)["items"] == []
 
 
 def test_a_queue_is_shown_and_recovered(told: DaemonProcess) -> None:
