@@ -11,7 +11,8 @@ import gc
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Final, Protocol
 
 Clock = Callable[[], int]
@@ -24,6 +25,17 @@ BACKOFF_SECONDS_MAX: Final = 30.0
 """The longest rest of a service that keeps failing."""
 
 _logger = logging.getLogger(__name__)
+
+
+@contextmanager
+def loading() -> Iterator[None]:
+    """Keep the garbage collector from looking through what is loaded inside, then and later."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def settle_collector() -> None:

@@ -12,11 +12,12 @@ import contextlib
 import fcntl
 import os
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+import orjson
 
 from domain.errors import DirectoryLocked, StorageFailed
 
@@ -30,10 +31,9 @@ _ATTEMPTS: Final = 10
 _PAUSE_SECONDS: Final = 0.03
 
 
-class Running(BaseModel):
+@dataclass(frozen=True, slots=True)
+class Running:
     """The holder of a data directory's lock; url and socket are None until it takes requests."""
-
-    model_config = ConfigDict(frozen=True)
 
     pid: int
     started: int = 0
@@ -105,7 +105,7 @@ class DataDirectory:
         A disk that is full or read-only does not stop this: the lock holds without its text.
         """
         running = Running(pid=os.getpid(), started=started, url=url, socket=socket)
-        self._write(running.model_dump_json().encode() + b"\n")
+        self._write(orjson.dumps(running, option=orjson.OPT_APPEND_NEWLINE))
 
     def release(self) -> None:
         """Empty the lock file and let the lock go; the file stays, as removing it would race."""
@@ -160,8 +160,17 @@ def _lock(descriptor: int) -> bool:
 
 
 def _read(descriptor: int) -> Running | None:
-    text = os.pread(descriptor, 65536, 0)
+    """Return what a lock file says; None where it is not what a daemon writes."""
     try:
-        return Running.model_validate_json(text)
-    except ValidationError:
+        said = orjson.loads(os.pread(descriptor, 65536, 0))
+    except orjson.JSONDecodeError:
         return None
+    if not isinstance(said, dict) or not isinstance(said.get("pid"), int):
+        return None
+    started, url, socket = said.get("started"), said.get("url"), said.get("socket")
+    return Running(
+        said["pid"],
+        started=started if isinstance(started, int) else 0,
+        url=url if isinstance(url, str) else None,
+        socket=socket if isinstance(socket, str) else None,
+    )

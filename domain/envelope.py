@@ -28,8 +28,8 @@ from domain.catalog import EventType, find_type, unknown_type
 from domain.errors import Fault, ReservedType, TooLarge
 from domain.events import ExtensionValue, NewEvent
 from domain.faults import FAULTS_MAX, escape, is_valid, payload_faults
-from domain.limits import Limits
-from domain.payloads.base import INTEGER_MAX, encode_payload
+from domain.limits import INTEGER_MAX, Limits
+from domain.payloads.base import encode_payload
 from domain.suggest import shorten
 from domain.timestamps import is_missing, parse_timestamp
 

@@ -13,7 +13,7 @@ from domain.catalog import category_of, find_type, upcast_payload
 from domain.envelope import SPECVERSION, extension_fault, is_text
 from domain.errors import Fault, Invalid, NewerEvent, Undecodable
 from domain.faults import is_valid, payload_faults
-from domain.payloads.base import INTEGER_MAX
+from domain.limits import INTEGER_MAX
 from domain.prepared import event_key, row_tail
 from domain.suggest import shorten
 from domain.timestamps import parse_timestamp

@@ -1,8 +1,12 @@
-"""How large a subject, an event and a batch may be."""
+"""How large a number, a subject, an event and a batch may be."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
+
+INTEGER_MAX: Final = 2**63 - 1
+"""The greatest integer that SQLite, and so the log, holds."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from typing import Final, Self
 
-from domain.payloads.base import INTEGER_MAX
+from domain.limits import INTEGER_MAX
 from domain.suggest import shorten
 from domain.timestamps import MICROSECONDS, parse_timestamp
 

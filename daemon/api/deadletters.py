@@ -19,7 +19,7 @@ from daemon.api.parameters import Cursor, Limit, Name, Parameters
 from daemon.api.writing import DECIDED, append
 from daemon.eventlog.deadletters import KeptLetter, LetterFilter, LetterState
 from daemon.intake.retrying import Retry, discard_request, no_letter, retry_request
-from domain.payloads.base import INTEGER_MAX
+from domain.limits import INTEGER_MAX
 from projections.cursor import decode_cursor, encode_cursor, fingerprint
 from projections.paging import LIMIT_DEFAULT
 

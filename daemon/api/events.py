@@ -20,7 +20,7 @@ from daemon.eventlog.requests import EventQuery
 from domain.cloudevents import to_json
 from domain.epochs import require_reached
 from domain.errors import InvalidCursor
-from domain.payloads.base import INTEGER_MAX
+from domain.limits import INTEGER_MAX
 from projections.cursor import decode_cursor, encode_cursor, fingerprint
 
 STREAM_PAGE: Final = 64

@@ -26,8 +26,8 @@ from daemon.api.problems import ParameterFault, invalid_parameters
 from domain.catalog import event_types, find_type
 from domain.errors import Invalid
 from domain.job import JobStatus
+from domain.limits import INTEGER_MAX
 from domain.moments import Point
-from domain.payloads.base import INTEGER_MAX
 from domain.suggest import did_you_mean, shorten
 from domain.timestamps import parse_timestamp
 from projections.paging import LIMIT_DEFAULT, LIMIT_MAX

@@ -26,7 +26,7 @@ from daemon.eventlog.chain import genesis
 from daemon.eventlog.connection import BUSY_TIMEOUT_MS, SCHEMA_VERSION
 from daemon.eventlog.statements import named_statements
 from daemon.release import PROGRAM_VERSION
-from domain.payloads.base import INTEGER_MAX
+from domain.limits import INTEGER_MAX
 
 SQL: Final = named_statements(Path(__file__).with_name("segment.sql"))
 BYTES_MAX: Final = 32 << 20

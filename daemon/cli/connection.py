@@ -61,11 +61,13 @@ class Connection:
 
     def __init__(self, *, url: str | None = None, socket: str | None = None) -> None:
         self.place = f"the socket {socket}" if socket else str(url)
-        transport = httpx.HTTPTransport(uds=socket) if socket else None
         base = "http://localhost" if socket else url or ""
+        # Without TLS there is nobody to verify, and the certificates that are trusted load slowly.
+        verify = not base.startswith("http:")
+        transport = httpx.HTTPTransport(uds=socket, verify=verify) if socket else None
         # Neither a proxy of the environment nor a .netrc has a say in talking to the daemon.
         self._client = httpx.Client(
-            base_url=base, transport=transport, timeout=TIMEOUT, trust_env=False
+            base_url=base, transport=transport, timeout=TIMEOUT, trust_env=False, verify=verify
         )
 
     def __enter__(self) -> Self:

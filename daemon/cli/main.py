@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
@@ -36,6 +35,7 @@ from daemon.cli.append import append
 from daemon.cli.configuration import DataOption, FileOption
 from daemon.cli.failures import CommandError
 from daemon.cli.output import print_line
+from daemon.lifecycle import loading
 from domain.errors import ChronicledError
 
 app = typer.Typer(
@@ -49,6 +49,9 @@ app = typer.Typer(
 
 def _print_version(wanted: bool) -> None:
     if wanted:
+        # Imported here: to look at installed packages takes a fifth of the time of a command.
+        from importlib.metadata import version
+
         print_line(f"chronicled {version('chronicled')}")
         raise typer.Exit
 
@@ -85,10 +88,11 @@ def serve(
 ) -> None:
     """Run the daemon in the foreground until SIGTERM or SIGINT."""
     # Imported here: the daemon's parts take longer to load than most commands take to run.
-    from daemon.config import load
-    from daemon.service import serve as run_daemon
+    with loading():
+        from daemon.config import load
 
-    config = load(file=file, data=data, listen=listen, socket=socket)
+        config = load(file=file, data=data, listen=listen, socket=socket)
+        from daemon.service import serve as run_daemon
     raise typer.Exit(run_daemon(config, allow_empty=allow_empty))
 
 

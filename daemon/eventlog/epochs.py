@@ -15,7 +15,7 @@ from domain.catalog import validate_payload
 from domain.epochs import RESTORED, LostStretch, complete_to, stream_of, told_epoch
 from domain.errors import Conflict
 from domain.events import NewEvent
-from domain.payloads.base import INTEGER_MAX
+from domain.limits import INTEGER_MAX
 
 SOURCE: Final = "/chronicled"
 """The source of the daemon's own events."""

@@ -19,7 +19,7 @@ from daemon.eventlog.redactions import redactions
 from daemon.eventlog.requests import Finding
 from daemon.eventlog.statements import SQL
 from domain.epochs import RESTORED, complete_to, stream_of
-from domain.payloads.base import INTEGER_MAX
+from domain.limits import INTEGER_MAX
 from domain.prepared import KEY_BYTES, event_key
 
 TAIL_EVENTS: Final = 1000

@@ -15,8 +15,7 @@ from domain.cloudevents import from_structured
 from domain.errors import ChronicledError, Fault
 from domain.events import NewEvent
 from domain.faults import raise_faults
-from domain.limits import Limits
-from domain.payloads.base import INTEGER_MAX
+from domain.limits import INTEGER_MAX, Limits
 from domain.timestamps import MICROSECONDS, format_timestamp, is_missing, parse_timestamp
 
 

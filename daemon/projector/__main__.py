@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import sys
 
-from daemon.projector.child import main
+from daemon.lifecycle import loading
+
+with loading():
+    from daemon.projector.child import main
 
 sys.exit(main())

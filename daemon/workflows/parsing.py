@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from daemon.workflows.issues import Issues
 from daemon.workflows.rules import Rule
-from domain.payloads.base import INTEGER_MAX
+from domain.limits import INTEGER_MAX
 from domain.suggest import did_you_mean, shorten
 
 PHASES_MAX: Final = 1_000

@@ -7,10 +7,8 @@ from typing import Annotated, Any, ClassVar, Final, TypeAlias
 import orjson
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from domain.limits import INTEGER_MAX
 from domain.timestamps import parse_timestamp
-
-INTEGER_MAX: Final = 2**63 - 1
-"""The greatest integer that SQLite, and so the log, holds."""
 
 _SHALLOW_BYTES: Final = 2 * 200
 """Of 254 levels that can be written, an answer may put eight around a payload or a part of it."""
