@@ -22,7 +22,7 @@ AsOf = Field(description="The log position up to which the answer holds.")
 class Shape(BaseModel):
     """A JSON object of the interface."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", defer_build=True)
 
 
 class Answer(Shape):
@@ -57,7 +57,7 @@ class Problem(Shape):
 class Event(BaseModel):
     """A CloudEvent 1.0 as it was recorded; extension attributes stand beside these."""
 
-    model_config = ConfigDict(extra="allow")
+    model_config = ConfigDict(extra="allow", defer_build=True)
 
     specversion: Literal["1.0"]
     id: str
@@ -75,7 +75,7 @@ class Event(BaseModel):
 class NewCloudEvent(BaseModel):
     """A CloudEvent 1.0 on its way in; further attributes are extensions and kept as given."""
 
-    model_config = ConfigDict(extra="allow")
+    model_config = ConfigDict(extra="allow", defer_build=True)
 
     specversion: Literal["1.0"]
     id: str = Field(min_length=1, description="With `source` the key for idempotency.")
