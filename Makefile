@@ -31,6 +31,9 @@ run: install ## Start the daemon on ./data (ARGS="--listen 127.0.0.1:9000" adds 
 demo: install ## Feed a day of sample jobs and show what can be asked (ONCE=1 ends by itself)
 	$(BIN)/chronicled demo $(if $(filter 1,$(ONCE)),--once) $(ARGS)
 
+# Hundreds of daemons and commands are started; none of them is to compile the program anew.
+test check: export PYTHONDONTWRITEBYTECODE :=
+
 test: install ## Run every test (ARGS="-k name" selects)
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
@@ -39,7 +42,8 @@ check: install ## Lint, types, import contract, tidy tree, docs that fit the cod
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -q tests/test_tidy.py tests/test_imports.py tests/test_docs.py
+	$(BIN)/python -m pytest -q -n $(WORKERS) \
+		tests/test_tidy.py tests/test_imports.py tests/test_docs.py
 
 bench: install ## Measure everything, side by side with limits and peers (ARGS="--only intake")
 	$(BIN)/python -m benchmarks $(ARGS)
