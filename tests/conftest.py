@@ -63,5 +63,5 @@ def daemons(tmp_path: Path) -> Iterator[Callable[..., DaemonProcess]]:
 
 @pytest.fixture
 def daemon(daemons: Callable[..., DaemonProcess]) -> DaemonProcess:
-    """Return a running daemon on an empty data directory, whose views are there."""
-    return daemons().start().wait_caught_up()
+    """Return a running daemon on an empty data directory."""
+    return daemons().start()

@@ -13,13 +13,14 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
 import httpx
 import pytest
-from waiting import wait_until
+from waiting import patiently, wait_until
 
 from daemon.schedule import OFF
 from daemon.settings import SCHEDULES
@@ -28,6 +29,18 @@ START_SECONDS = 30.0
 STOP_SECONDS = 30.0
 QUIET = {f"CHRONICLED_MAINTENANCE__{name.upper()}": OFF for name in SCHEDULES}
 """Nothing is due at the hour: tests count the events of the log."""
+
+
+def children(pid: int) -> list[int]:
+    """Return the ids of the processes that a process has started."""
+    tasks = Path(f"/proc/{pid}/task").iterdir()
+    return [int(child) for task in tasks for child in (task / "children").read_text().split()]
+
+
+def _stands_still(pid: int) -> bool:
+    tasks = Path(f"/proc/{pid}/task").iterdir()
+    # The state comes after the name, which may hold anything.
+    return all((task / "stat").read_text().rpartition(") ")[2][0] == "T" for task in tasks)
 
 
 class NotifySocket:
@@ -107,8 +120,14 @@ class DaemonProcess:
         return self
 
     def start(self) -> Self:
-        """Run the command and wait until it says READY."""
+        """Run the command; wait until it says READY, and its views have caught up or cannot."""
         self.launch().wait_notified("READY=1")
+        with self.client(unix=not self.lock()["url"]) as client:
+            wait_until(
+                lambda: client.get("/readyz").json()["status"] != "starting",
+                "the views have caught up",
+                seconds=START_SECONDS,
+            )
         return self
 
     def wait_notified(self, wanted: str, *, seconds: float = START_SECONDS) -> str:
@@ -151,10 +170,12 @@ class DaemonProcess:
 
     def client(self, *, unix: bool = False) -> httpx.Client:
         """Return an HTTP client of this daemon, by TCP or by its Unix socket."""
+        # There is no TLS here, and loading the certificates of its authorities takes long.
+        options: dict[str, Any] = {"timeout": 30, "trust_env": False, "verify": False}
+        options["event_hooks"] = {"request": [patiently]}
         if unix:
-            transport = httpx.HTTPTransport(uds=str(self.socket_path))
-            return httpx.Client(transport=transport, base_url="http://localhost", timeout=30)
-        return httpx.Client(base_url=self.url, timeout=30)
+            options["transport"] = httpx.HTTPTransport(uds=str(self.socket_path), verify=False)
+        return httpx.Client(base_url="http://localhost" if unix else self.url, **options)
 
     def stderr(self) -> str:
         """Return everything the daemon has written to its terminal."""
@@ -176,6 +197,19 @@ class DaemonProcess:
         """Send a signal to the daemon itself."""
         assert self.process is not None
         os.kill(self.pid if self._wrapped else self.process.pid, number)
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Have the daemon and its children stand still (SIGSTOP) inside."""
+        family = [self.pid, *children(self.pid)]
+        for pid in family:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            wait_until(lambda: all(map(_stands_still, family)), "every thread has stopped")
+            yield
+        finally:
+            for pid in family:
+                os.kill(pid, signal.SIGCONT)
 
     def kill(self) -> None:
         """End the daemon at once (SIGKILL), as a crash would."""

@@ -14,6 +14,7 @@ from typing import Any, Self
 
 import httpx
 import uvloop
+from waiting import patiently
 
 from daemon.api.app import create_app
 from daemon.api.context import Context
@@ -149,7 +150,8 @@ class ApiServer:
     def client(self, *, unix: bool = False, **options: Any) -> httpx.Client:
         """Return an HTTP client, by TCP or by the Unix socket."""
         if unix:
-            options["transport"] = httpx.HTTPTransport(uds=str(self.socket_path))
+            options["transport"] = httpx.HTTPTransport(uds=str(self.socket_path), verify=False)
+        options.setdefault("event_hooks", {"request": [patiently]})
         base = "http://localhost" if unix else self.url
         # There is no TLS here, and loading the certificates of its authorities takes long.
         return httpx.Client(base_url=base, timeout=30, trust_env=False, verify=False, **options)

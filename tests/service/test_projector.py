@@ -12,7 +12,7 @@ from pathlib import Path
 
 import apsw
 import pytest
-from daemon_process import DaemonProcess
+from daemon_process import DaemonProcess, children
 from waiting import wait_until
 
 from daemon.eventlog.log import EventLog
@@ -257,18 +257,7 @@ def test_the_head_of_the_file_counts_positions_that_were_used(
 
 def projector_of(daemon: DaemonProcess) -> int:
     """Return the process id of a daemon's projector."""
-    tasks = Path(f"/proc/{daemon.pid}/task")
-    return wait_until(
-        lambda: next(
-            (
-                int(pid)
-                for task in tasks.iterdir()
-                for pid in (task / "children").read_text().split()
-            ),
-            0,
-        ),
-        "the daemon has a projector",
-    )
+    return wait_until(lambda: children(daemon.pid), "the daemon has a projector")[0]
 
 
 def post(daemon: DaemonProcess, name: str) -> int:
