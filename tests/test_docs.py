@@ -243,20 +243,26 @@ def test_the_index_has_every_page(repository: Path) -> None:
     assert sorted(page for page in pages if f"]({page})" not in index) == []
 
 
+FOLLOWED = """curl -sf -o /dev/null "http://127.0.0.1:8321/api/jobs?timeout=30&wait_for=$(
+curl -sf 'http://127.0.0.1:8321/api/events?limit=1' | sed 's/.*"as_of":\\([0-9]*\\).*/\\1/')" """
+"""Waits for the views: who reads a page takes longer than they do, but a busy machine may not."""
+
+
 def shown(page: Path) -> tuple[str, list[str]]:
     """Return the marked commands of a page, and the lines that it shows as their output.
 
-    In a ``console`` block commands stand behind ``$``, and go on after a backslash.
+    In a ``console`` block commands stand behind ``$``, and go on after a backslash. After each
+    of them, and after other blocks, it is waited for the views.
     """
     typed: list[str] = []
     expected: list[str] = []
     for kind, block in RUN.findall(page.read_text()):
         if kind == "sh":
-            typed.append(block)
+            typed += [block, FOLLOWED]
             continue
         for line in re.sub(r"\\\n\s*", "", block).splitlines():
             if line.startswith("$ "):
-                typed.append(line.removeprefix("$ "))
+                typed += [line.removeprefix("$ "), FOLLOWED]
             else:
                 expected.append(line)
     return "\n".join(typed), expected
