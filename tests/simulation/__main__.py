@@ -1,0 +1,91 @@
+"""``python tests/simulation SEED...``: simulate, and say what was found.
+
+Each seed is a world of its own: which faults there are, what clients send, when the process is
+killed. The same seed on the same commit is the same run, step by step.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import time
+from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from random import SystemRandom
+
+TESTS = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(TESTS / "simulation"), str(TESTS / "backup"), str(TESTS), str(TESTS.parent)]
+
+from one_seed import simulate  # noqa: E402  the paths come first
+
+
+def commit() -> str:
+    """Return what code this is."""
+    asked = ["git", "-C", str(TESTS), "describe", "--always", "--dirty", "--abbrev=12"]
+    return subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip()
+
+
+def main() -> int:
+    """Run the seeds that are asked for; 1 where one of them found something."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("seeds", nargs="*", help="numbers, or ranges such as 1-2000")
+    parser.add_argument("--steps", type=int, default=500)
+    parser.add_argument("--jobs", type=int, default=1, help="processes")
+    parser.add_argument("--random", type=int, default=0, help="so many more, chosen anew")
+    parser.add_argument("--mutant", default="", help="with this bug planted")
+    parser.add_argument("--stop", action="store_true", help="end at the first that finds something")
+    parser.add_argument("--verbose", action="store_true", help="say what happens")
+    asked = parser.parse_args()
+    if os.environ.get("PYTHONHASHSEED") != "0":
+        # The order of sets is a part of what happens.
+        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]],
+                  os.environ | {"PYTHONHASHSEED": "0"})  # fmt: skip
+    seeds = _seeds(asked.seeds) + [SystemRandom().randrange(10**6, 10**9)
+                                   for _ in range(asked.random)]  # fmt: skip
+    print(f"commit {commit()}, {len(seeds)} seeds of {asked.steps} steps"
+          + (f", mutant {asked.mutant}" if asked.mutant else ""), flush=True)  # fmt: skip
+    return _run_all(seeds, asked)
+
+
+def _seeds(texts: list[str]) -> list[int]:
+    seeds: list[int] = []
+    for text in texts:
+        first, _, last = text.partition("-")
+        seeds += range(int(first), int(last or first) + 1)
+    return seeds
+
+
+def _run_all(seeds: list[int], asked: argparse.Namespace) -> int:
+    fired: Counter[str] = Counter()
+    did: Counter[str] = Counter()
+    failed, events, lives, began = [], 0, 0, time.monotonic()
+    with ProcessPoolExecutor(asked.jobs, max_tasks_per_child=50) as pool:
+        futures = [pool.submit(simulate, seed, asked.steps, asked.mutant, verbose=asked.verbose) for seed in seeds]
+        for future in futures:
+            result = future.result()
+            fired += result.fired
+            did += result.did
+            events, lives = events + result.events, lives + result.lives
+            if result.failure:
+                failed.append(result.seed)
+                print(f"seed {result.seed}: {result.failure}", flush=True)
+                if asked.stop:
+                    for each in futures:
+                        each.cancel()
+                    break
+            elif len(seeds) <= 20:
+                print(f"seed {result.seed}: clean, {result.events} events acknowledged,"
+                      f" {result.lives} lives, trace {result.digest},"
+                      f" {result.seconds:.1f} s", flush=True)  # fmt: skip
+    print(f"faults fired: {dict(fired.most_common())}")
+    print(f"steps: {dict(did.most_common())}")
+    print(f"{len(seeds)} seeds, {len(failed)} found something {failed[:20]}; {events} events"
+          f" acknowledged, {lives} lives, {time.monotonic() - began:.0f} s")  # fmt: skip
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
