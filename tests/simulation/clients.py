@@ -294,7 +294,7 @@ class Follower:
             self.last = 0
         elif status >= 400 and status not in PLEASE_WAIT:
             raise Broken(f"the stream was answered {status}")
-        if status >= 400 or wire.closing:
+        if status >= 400 or self._answer.complete or wire.closing:
             self._wire = None
 
     def cut_off(self) -> None:

@@ -18,11 +18,16 @@ if TYPE_CHECKING:
 
 
 class Operator:
-    """Does one thing at a time; ``redacted`` are texts that have to be gone everywhere."""
+    """Does one thing at a time; what it had redacted has to be gone everywhere."""
 
     def __init__(self, world: World) -> None:
         self._world = world
-        self.redacted: list[str] = []
+        self.redacted: list[tuple[str, int]] = []
+        """What was taken out, and the position of the event that says so."""
+
+    def lose_beyond(self, position: int) -> None:
+        """Forget the redactions that were lost with a disk."""
+        self.redacted = [each for each in self.redacted if each[1] <= position]
 
     def act(self) -> None:
         """Do something."""
@@ -65,12 +70,13 @@ class Operator:
         assert life.context.redaction is not None
         redaction = Redaction(position, "/data/extra/note", "asked for", "operator")
         try:
-            life.context.redaction.redact(redaction, unwatched)
+            done = life.context.redaction.redact(redaction, unwatched)
         except (NotFound, Conflict):
             return
         finally:
             self._world.note("redacted", position)
-        self.redacted.append(secret)
+        if done["event"] is not None:
+            self.redacted.append((secret, done["event"]))
 
     def _find_secret(self) -> tuple[Key, int, str] | None:
         oracle = self._world.oracle

@@ -36,7 +36,7 @@ import daemon.replay.verify
 from daemon.backup.manifest import load
 from daemon.config import load as load_config
 from daemon.lock import LOG_FILE
-from domain.errors import ChronicledError
+from domain.errors import ChronicledError, NotReady, QueueFull
 from domain.timestamps import MICROSECONDS, format_timestamp
 
 START: Final = 1_767_225_600 * MICROSECONDS
@@ -45,7 +45,7 @@ HOUR: Final = 3600 * MICROSECONDS
 REST_ROUNDS: Final = 400
 """So many rounds over all services, an hour in all, a daemon without faults has to come to rest."""
 
-_EXPECTED: Final = (ChronicledError, apsw.Error, OSError)
+_EXPECTED: Final = (ChronicledError, apsw.Error, OSError, SystemError)
 """What a step may fail with while something is wrong."""
 
 
@@ -166,6 +166,8 @@ class World:
         """Do something that may fail where something is wrong, and may end the process."""
         try:
             act()
+        except (QueueFull, NotReady) as error:
+            self.note("waits", type(error).__name__)
         except _EXPECTED as error:
             self.note("failed", type(error).__name__)
             if not (self._doubtful or self.faults.dead):
@@ -348,6 +350,7 @@ class World:
         self._end(power_cut=False)
         self._image = {}
         self.oracle.lose_beyond(shipped)
+        self.operator.lose_beyond(shipped)
         for follower in self.followers:
             follower.lost(shipped)
         self.note("disk lost", shipped)
@@ -409,6 +412,8 @@ class World:
         life.stop()
         self.life = None
         recorded = self.oracle.judge(self.data / LOG_FILE, self.scratch)
+        self.did.update(f"recorded {row.type}" for row in recorded.rows.values())
+        self.did["recorded removals"] += len(recorded.runs)
         for follower in self.followers:
             missed = {each for each in recorded.rows if each <= head} - follower.seen
             if missed:
