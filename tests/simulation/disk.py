@@ -11,6 +11,7 @@ afterwards, as Linux does: a later sync that succeeds does not write it again.
 
 from __future__ import annotations
 
+import errno
 import itertools
 from pathlib import Path
 from typing import Any, Final
@@ -94,6 +95,14 @@ class Disk(apsw.VFS):
         """Let what was written be taken for written, or not, as chance will have it."""
         if self.faults.random.random() < 0.5:
             self._written[path] = []
+
+    def sync_wal(self, path: Path) -> None:
+        """Sync a write-ahead log for somebody who does it past SQLite (`daemon.emptying`)."""
+        wal = f"{path}-wal"
+        if wal in self._known:
+            if kind := self.faults.meet("sync", wal):
+                raise OSError(errno.EIO, kind)
+            self.synced(wal)
 
     # -- what is left ---------------------------------------------------------------------------
 

@@ -29,6 +29,7 @@ from place import Bucket
 from proofs import prove
 from swarm import DISK_FAULTS, STORE_FAULTS, Swarm
 
+import daemon.background
 import daemon.backup.tidying
 import daemon.eventlog.truncation
 import daemon.eventlog.writer
@@ -98,6 +99,7 @@ class World:
         patch(mock.patch.object(writer, "CHECKPOINT_PAGES", knobs["checkpoint_pages"]))
         here = SimpleNamespace(start=lambda *_: None)
         patch(mock.patch.object(daemon.replay.verify, "FoldingChildren", here))
+        patch(mock.patch.object(daemon.background, "sync_wal", self.disk.sync_wal))
         patch(mock.patch.object(daemon.backup.tidying, "MERGED_MIN", knobs["merged_min"]))
         patch(mock.patch.object(truncation, "ROWS_MAX", knobs["rows_max"]))
         patch(mock.patch.object(truncation, "FREE_PAGES_MIN", knobs["free_pages"]))
