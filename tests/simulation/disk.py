@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import errno
 import itertools
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -41,9 +42,10 @@ def _error(kind: str) -> apsw.Error:
 
 
 class Disk(apsw.VFS):
-    """The file system; ``stall`` is told of every call that takes long."""
+    """The file system; ``beside`` is what others do while a write-ahead log is being synced."""
 
     def __init__(self, root: Path, faults: Faults) -> None:
+        self.beside: Callable[[], None] = lambda: None
         self._root = f"{root}/"
         self.faults = faults
         self._known: dict[str, int] = {}
@@ -234,6 +236,8 @@ class File(apsw.VFSFile):
 
     def xSync(self, flags: int) -> None:  # noqa: N802
         """Make durable what was written."""
+        if self._path.endswith("log.db-wal"):
+            self._disk.beside()
         kind = self._disk.faults.meet("sync", self._path)
         if kind == "sync error":
             self._disk.sync_failed(self._path)

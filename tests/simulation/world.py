@@ -89,6 +89,8 @@ class World:
         self.operator = Operator(self)
         self._undo = ExitStack()
         self._shrink()
+        self.disk.beside = self._beside
+        self._broken: Broken | None = None
 
     def _shrink(self) -> None:
         """Make bounds small that are no settings, and let names follow from the seed."""
@@ -174,6 +176,8 @@ class World:
             self.note("failed", type(error).__name__)
             if not (self._doubtful or self.faults.dead):
                 raise Broken(f"{act.__name__} failed, and nothing is wrong: {error!r}") from error
+        if self._broken is not None:
+            raise self._broken
         if self.faults.dead:
             self._bury()
 
@@ -207,6 +211,18 @@ class World:
             follower.look(life)
         life.pump()
         self._check_bounds(life)
+
+    def _beside(self) -> None:
+        """Let the event loop and the clients go on while the writer waits for its disk."""
+        life = self.life
+        if life is None or self.faults.dead or self._broken or not life.idle:
+            return
+        if self.random.random() < 0.3:
+            try:
+                self._look()
+            except Broken as error:
+                # It would end in SQLite.
+                self._broken = error
 
     def _check_bounds(self, life: Life) -> None:
         """Require that what waits stays within its bounds."""
