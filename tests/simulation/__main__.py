@@ -13,13 +13,21 @@ import sys
 import time
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 from random import SystemRandom
 
 TESTS = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(TESTS / "simulation"), str(TESTS / "backup"), str(TESTS), str(TESTS.parent)]
 
-from one_seed import simulate  # noqa: E402  the paths come first
+from mutants import MUTANTS  # noqa: E402  the paths come first
+from one_seed import simulate  # noqa: E402
+
+
+def say(text: str) -> None:
+    """Tell who watches."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
 
 
 def commit() -> str:
@@ -35,8 +43,8 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=500)
     parser.add_argument("--jobs", type=int, default=1, help="processes")
     parser.add_argument("--random", type=int, default=0, help="so many more, chosen anew")
-    parser.add_argument("--mutant", default="", help="with this bug planted")
-    parser.add_argument("--stop", action="store_true", help="end at the first that finds something")
+    parser.add_argument("--mutants", action="store_true", help="plant each bug in turn")
+    parser.add_argument("--mutant", default="", help="plant the bugs of this name")
     parser.add_argument("--verbose", action="store_true", help="say what happens")
     asked = parser.parse_args()
     if os.environ.get("PYTHONHASHSEED") != "0":
@@ -45,8 +53,9 @@ def main() -> int:
                   os.environ | {"PYTHONHASHSEED": "0"})  # fmt: skip
     seeds = _seeds(asked.seeds) + [SystemRandom().randrange(10**6, 10**9)
                                    for _ in range(asked.random)]  # fmt: skip
-    print(f"commit {commit()}, {len(seeds)} seeds of {asked.steps} steps"
-          + (f", mutant {asked.mutant}" if asked.mutant else ""), flush=True)  # fmt: skip
+    say(f"commit {commit()}, {len(seeds)} seeds of {asked.steps} steps"
+    if asked.mutants or asked.mutant:
+        return _hunt_all(seeds, asked)
     return _run_all(seeds, asked)
 
 
@@ -63,7 +72,9 @@ def _run_all(seeds: list[int], asked: argparse.Namespace) -> int:
     did: Counter[str] = Counter()
     failed, events, lives, began = [], 0, 0, time.monotonic()
     with ProcessPoolExecutor(asked.jobs, max_tasks_per_child=50) as pool:
-        futures = [pool.submit(simulate, seed, asked.steps, asked.mutant, verbose=asked.verbose) for seed in seeds]
+        futures = [
+            pool.submit(simulate, seed, asked.steps, verbose=asked.verbose) for seed in seeds
+        ]
         for future in futures:
             result = future.result()
             fired += result.fired
@@ -71,20 +82,44 @@ def _run_all(seeds: list[int], asked: argparse.Namespace) -> int:
             events, lives = events + result.events, lives + result.lives
             if result.failure:
                 failed.append(result.seed)
-                print(f"seed {result.seed}: {result.failure}", flush=True)
-                if asked.stop:
-                    for each in futures:
-                        each.cancel()
-                    break
+                say(f"seed {result.seed}: {result.failure}"
             elif len(seeds) <= 20:
-                print(f"seed {result.seed}: clean, {result.events} events acknowledged,"
+                say(f"seed {result.seed}: clean, {result.events} events acknowledged,"
                       f" {result.lives} lives, trace {result.digest},"
-                      f" {result.seconds:.1f} s", flush=True)  # fmt: skip
-    print(f"faults fired: {dict(fired.most_common())}")
-    print(f"steps: {dict(did.most_common())}")
-    print(f"{len(seeds)} seeds, {len(failed)} found something {failed[:20]}; {events} events"
+                      f" {result.seconds:.1f} s"  # fmt: skip
+    say(f"faults fired: {dict(fired.most_common())}")
+    say(f"steps: {dict(did.most_common())}")
+    say(f"{len(seeds)} seeds, {len(failed)} found something {failed[:20]}; {events} events"
           f" acknowledged, {lives} lives, {time.monotonic() - began:.0f} s")  # fmt: skip
     return 1 if failed else 0
+
+
+def _hunt_all(seeds: list[int], asked: argparse.Namespace) -> int:
+    """Plant bugs one after another; 1 where one of them is not found."""
+    missed = []
+    for name in MUTANTS:
+        if asked.mutant not in name:
+            continue
+        began = time.monotonic()
+        with ProcessPoolExecutor(asked.jobs, max_tasks_per_child=50) as pool:
+            tried, failure = _hunt(pool, seeds, asked.steps, asked.jobs, name)
+        said = f"found by seed {tried}: {failure}" if failure else "NOT FOUND"
+        say(f"{name}: {said} ({time.monotonic() - began:.0f} s)"
+        if not failure:
+            missed.append(name)
+    return 1 if missed else 0
+
+
+def _hunt(
+    pool: ProcessPoolExecutor, seeds: list[int], steps: int, jobs: int, name: str
+) -> tuple[int, str]:
+    """Simulate until a seed finds the bug; return which, and what it said."""
+    for start in range(0, len(seeds), jobs):
+        some = seeds[start : start + jobs]
+        for result in pool.map(partial(simulate, steps=steps, mutant=name), some):
+            if result.failure:
+                return result.seed, result.failure.strip().rpartition("\n")[2][:160]
+    return 0, ""
 
 
 if __name__ == "__main__":

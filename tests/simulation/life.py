@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
@@ -173,7 +173,8 @@ class Pause:
     def set(self) -> None:
         """Whoever waits looks for itself."""
 
-    clear = set
+    def clear(self) -> None:
+        """Nothing was set."""
 
 
 class BackupSeat:
@@ -328,9 +329,8 @@ class Life:
     def _services(self) -> list[Service]:
         assert self.log.writer.checkpointer is not None
         own = [thread.service for thread in self.background._threads]
-        return [self.log.writer, self.runner, self.log.writer.checkpointer, *own] + (
-            self.backup.open()
-        )
+        first = [self.log.writer, self.runner, self.log.writer.checkpointer]
+        return [*first, *own, *self.backup.open()]
 
     # -- http -----------------------------------------------------------------------------------
 
@@ -423,8 +423,3 @@ def _verify_here(
     log: Path, views: Path, quick: bool, progress: Callable[[int, int], None]
 ) -> dict[str, Any]:
     return verify(log, views, quick=quick, progress=progress).document()
-
-
-def names_of(services: Sequence[Service]) -> Iterator[str]:
-    """Yield what each service is called."""
-    return (service.name for service in services)

@@ -38,75 +38,89 @@ _WRITER: Final = "daemon.eventlog.writer:Writer"
 _TRANSACTION: Final = "daemon.eventlog.transaction:Transaction"
 
 MUTANTS: Final[Mapping[str, Mutant]] = {
-    "acknowledges before the commit": Mutant((
-        Edit(
-            f"{_WRITER}._step_group",
-            "outcomes = self._commit(",
-            "self.early = group\n    outcomes = self._commit(",
-        ),
-        Edit(f"{_WRITER}._step_group", "zip(group, outcomes, strict=True)", "()"),
-        Edit(
-            f"{_WRITER}._commit",
-            'self._connection.execute("COMMIT")',
-            "[_call(waiting[1], outcome) for waiting, outcome in zip(self.early, outcomes)]; "
-            'self._end_group(); self._connection.execute("COMMIT")',
-        ),
-    )),
+    "acknowledges before the commit": Mutant(
+        (
+            Edit(
+                f"{_WRITER}._step_group",
+                "outcomes = self._commit(",
+                "self.early = group\n    outcomes = self._commit(",
+            ),
+            Edit(f"{_WRITER}._step_group", "zip(group, outcomes, strict=True)", "()"),
+            Edit(
+                f"{_WRITER}._commit",
+                'self._connection.execute("COMMIT")',
+                "[_call(waiting[1], outcome) for waiting, outcome in zip(self.early, outcomes)]; "
+                'self._end_group(); self._connection.execute("COMMIT")',
+            ),
+        )
+    ),
     "synchronous is NORMAL": Mutant(options={"synchronous": "NORMAL"}),
-    "looks for no repeats": Mutant((
-        Edit(
-            f"{_TRANSACTION}._append_events",
-            "id_, key, extensions, data,",
-            "id_, sha256(key + digest).digest()[:16], extensions, data,",
-        ),
-    )),
-    "drops the last event of a full batch": Mutant((
-        Edit(
-            f"{_TRANSACTION}.flush",
-            'SQL["insert_event"], self._events)',
-            'SQL["insert_event"], self._events[:-1 if len(self._events) >= 10 else None])',
-        ),
-    )),
-    "a projection forgets its position": Mutant((
-        Edit(
-            "projections.runner:ProjectionRunner._apply_stretch",
-            "store.advance(member.generation)",
-            'member.generation.name == "summary" or store.advance(member.generation)',
-        ),
-    )),
-    "a refused batch leaves its first events": Mutant((
-        Edit(f"{_TRANSACTION}.append", "self.undo(mark)", "pass"),
-    )),
-    "a checkpoint does not sync": Mutant((
-        Edit(
-            "daemon.eventlog.checkpointer:Checkpointer._writable",
-            '"synchronous", "FULL"',
-            '"synchronous", "OFF"',
-        ),
-    )),
-    "a stream goes on one event too late": Mutant((
-        Edit(
-            "daemon.api.events:stream_events",
-            "after = _last_event_id(request)",
-            "after = (_last_event_id(request) or 0) + 1",
-        ),
-    )),
-    "events go before the views are on disk": Mutant((
-        Edit("daemon.background:_removable", 'sync_wal(context.files["views"])', "pass"),
-    )),
-    "a segment is told of and not stored": Mutant((
-        Edit("daemon.backup.shipper:Shipper._ship", "self._put(self._sealed)", "pass"),
-    )),
-    "an object goes while the manifest speaks of it": Mutant((
-        Edit("daemon.backup.tidying:Tidying.remove", "self._ledger.change(declare)", "pass"),
-    )),
-    "a redaction leaves the views as they are": Mutant((
-        Edit(
-            "daemon.redaction.cleansing:Cleansing._cleanse",
-            "rebuild_anew(context.runner, progress)",
-            "pass",
-        ),
-    )),
+    "looks for no repeats": Mutant(
+        (
+            Edit(
+                f"{_TRANSACTION}._append_events",
+                "id_, key, extensions, data,",
+                "id_, sha256(key + digest).digest()[:16], extensions, data,",
+            ),
+        )
+    ),
+    "drops the last event of a full batch": Mutant(
+        (
+            Edit(
+                f"{_TRANSACTION}.flush",
+                'SQL["insert_event"], self._events)',
+                'SQL["insert_event"], self._events[:-1 if len(self._events) >= 10 else None])',
+            ),
+        )
+    ),
+    "a projection forgets its position": Mutant(
+        (
+            Edit(
+                "projections.runner:ProjectionRunner._apply_stretch",
+                "store.advance(member.generation)",
+                'member.generation.name == "summary" or store.advance(member.generation)',
+            ),
+        )
+    ),
+    "a refused batch leaves its first events": Mutant(
+        (Edit(f"{_TRANSACTION}.append", "self.undo(mark)", "pass"),)
+    ),
+    "a checkpoint does not sync": Mutant(
+        (
+            Edit(
+                "daemon.eventlog.checkpointer:Checkpointer._writable",
+                '"synchronous", "FULL"',
+                '"synchronous", "OFF"',
+            ),
+        )
+    ),
+    "a stream goes on one event too late": Mutant(
+        (
+            Edit(
+                "daemon.api.events:stream_events",
+                "after = _last_event_id(request)",
+                "after = (_last_event_id(request) or 0) + 1",
+            ),
+        )
+    ),
+    "events go before the views are on disk": Mutant(
+        (Edit("daemon.background:_removable", 'sync_wal(context.files["views"])', "pass"),)
+    ),
+    "a segment is told of and not stored": Mutant(
+        (Edit("daemon.backup.shipper:Shipper._ship", "self._put(self._sealed)", "pass"),)
+    ),
+    "an object goes while the manifest speaks of it": Mutant(
+        (Edit("daemon.backup.tidying:Tidying.remove", "self._ledger.change(declare)", "pass"),)
+    ),
+    "a redaction leaves the views as they are": Mutant(
+        (
+            Edit(
+                "daemon.redaction.cleansing:Cleansing._cleanse",
+                "rebuild_anew(context.runner, progress)",
+                "pass",
+            ),
+        )
+    ),
 }
 """The first five are those that have to be found; the others are of the same kind."""
 
@@ -136,5 +150,5 @@ def _edited(function: str, edits: list[Edit]) -> Any:
             raise ValueError(f"{function} has {edit.old!r} {text.count(edit.old)} times")
         text = text.replace(edit.old, edit.new)
     made: dict[str, Any] = {}
-    exec(compile(text, f"<{function}, edited>", "exec"), vars(module), made)  # noqa: S102
+    exec(compile(text, f"<{function}, edited>", "exec"), vars(module), made)
     return mock.patch.object(owner, name, made[name])

@@ -17,7 +17,6 @@ from pathlib import Path
 from mutants import planted
 from world import World
 
-
 SECONDS_MAX = 300
 """A simulation that takes longer hangs."""
 
@@ -45,7 +44,10 @@ def simulate(seed: int, steps: int, mutant: str = "", *, verbose: bool = False) 
     sys.unraisablehook = lambda _: None
     began, result = time.monotonic(), Result(seed)
     memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-    with tempfile.TemporaryDirectory(prefix="simulation-", dir=memory) as folder, planted(mutant) as options:
+    with (
+        tempfile.TemporaryDirectory(prefix="simulation-", dir=memory) as folder,
+        planted(mutant) as options,
+    ):
         world = World(seed, Path(folder), **options)
         try:
             world.run(steps)

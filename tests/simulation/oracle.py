@@ -156,9 +156,7 @@ class Oracle:
                 elif not (there.stream == stream and there.type in MARKERS):
                     raise Broken(f"{what} at {position}, where there is {there}")
 
-    def _require_removed(
-        self, recorded: Recorded, stream: str, position: int, what: str
-    ) -> None:
+    def _require_removed(self, recorded: Recorded, stream: str, position: int, what: str) -> None:
         if not recorded.is_removed(position):
             raise Broken(f"{what} at {position}, and is not there")
         marked = recorded.marked.get(stream, 0)

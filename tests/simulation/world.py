@@ -81,9 +81,7 @@ class World:
         self.config = load_config(data=self.data, file=file, environment={})
         number = self.random.random
         names = range(self.swarm.clients)
-        self.writers = [
-            Writer(f"w{n}", self.oracle, Random(number()), self.secrets) for n in names
-        ]
+        self.writers = [Writer(f"w{n}", self.oracle, Random(number()), self.secrets) for n in names]
         self.readers = [Reader(self.oracle, Random(number())) for _ in range(2)]
         self.followers = [Follower(self.oracle) for _ in range(2)]
         self.operator = Operator(self)
