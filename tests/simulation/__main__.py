@@ -51,9 +51,9 @@ def main() -> int:
         # The order of sets is a part of what happens.
         os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]],
                   os.environ | {"PYTHONHASHSEED": "0"})  # fmt: skip
-    seeds = _seeds(asked.seeds) + [SystemRandom().randrange(10**6, 10**9)
-                                   for _ in range(asked.random)]  # fmt: skip
-    say(f"commit {commit()}, {len(seeds)} seeds of {asked.steps} steps"
+    new = [SystemRandom().randrange(10**6, 10**9) for _ in range(asked.random)]
+    seeds = [*_seeds(asked.seeds), *new]
+    say(f"commit {commit()}, {len(seeds)} seeds of {asked.steps} steps; chosen anew: {new}")
     if asked.mutants or asked.mutant:
         return _hunt_all(seeds, asked)
     return _run_all(seeds, asked)
@@ -82,15 +82,14 @@ def _run_all(seeds: list[int], asked: argparse.Namespace) -> int:
             events, lives = events + result.events, lives + result.lives
             if result.failure:
                 failed.append(result.seed)
-                say(f"seed {result.seed}: {result.failure}"
+                say(f"seed {result.seed}: {result.failure}")
             elif len(seeds) <= 20:
-                say(f"seed {result.seed}: clean, {result.events} events acknowledged,"
-                      f" {result.lives} lives, trace {result.digest},"
-                      f" {result.seconds:.1f} s"  # fmt: skip
+                told = f"{result.events} events acknowledged, {result.lives} lives"
+                say(f"seed {result.seed}: clean, {told}, trace {result.digest}")
     say(f"faults fired: {dict(fired.most_common())}")
     say(f"steps: {dict(did.most_common())}")
-    say(f"{len(seeds)} seeds, {len(failed)} found something {failed[:20]}; {events} events"
-          f" acknowledged, {lives} lives, {time.monotonic() - began:.0f} s")  # fmt: skip
+    told = f"{events} events acknowledged, {lives} lives, {time.monotonic() - began:.0f} s"
+    say(f"{len(seeds)} seeds, {len(failed)} found something {failed[:20]}; {told}")
     return 1 if failed else 0
 
 
@@ -104,7 +103,7 @@ def _hunt_all(seeds: list[int], asked: argparse.Namespace) -> int:
         with ProcessPoolExecutor(asked.jobs, max_tasks_per_child=50) as pool:
             tried, failure = _hunt(pool, seeds, asked.steps, asked.jobs, name)
         said = f"found by seed {tried}: {failure}" if failure else "NOT FOUND"
-        say(f"{name}: {said} ({time.monotonic() - began:.0f} s)"
+        say(f"{name}: {said} ({time.monotonic() - began:.0f} s)")
         if not failure:
             missed.append(name)
     return 1 if missed else 0
