@@ -43,13 +43,19 @@ MUTANTS: Final[Mapping[str, Mutant]] = {
             Edit(
                 f"{_WRITER}._step_group",
                 "outcomes = self._commit(",
-                "self.early = group\n    outcomes = self._commit(",
+                "self.early, self.told = group, set()\n    outcomes = self._commit(",
             ),
-            Edit(f"{_WRITER}._step_group", "zip(group, outcomes, strict=True)", "()"),
+            Edit(
+                f"{_WRITER}._step_group",
+                "zip(group, outcomes, strict=True)",
+                "[each for each in zip(group, outcomes) if id(each[0]) not in self.told]",
+            ),
             Edit(
                 f"{_WRITER}._commit",
                 'self._connection.execute("COMMIT")',
-                "[_call(waiting[1], outcome) for waiting, outcome in zip(self.early, outcomes)]; "
+                "early = [e for e in zip(self.early, outcomes) if isinstance(e[0][0], Append)]; "
+                "self.told |= {id(waiting) for waiting, _ in early}; "
+                "[_call(waiting[1], outcome) for waiting, outcome in early]; "
                 'self._end_group(); self._connection.execute("COMMIT")',
             ),
         )
