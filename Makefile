@@ -7,9 +7,12 @@ PEERS := .venv-peers
 STAMP := $(VENV)/.installed
 WORKERS ?= 2
 ARGS ?=
+SEED ?= 1-10
+STEPS ?= 500
 
 .DEFAULT_GOAL := help
-.PHONY: help install run demo test check bench bench-quick bench-big bench-peers docs lock clean
+.PHONY: help install run demo test check bench bench-quick bench-big bench-peers docs lock clean \
+	sim sim-long sim-mutants
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | \
@@ -60,6 +63,15 @@ $(PEERS)/.installed: benchmarks/peers-requirements.txt
 	$(PYTHON) -m venv $(PEERS)
 	$(PEERS)/bin/python -m pip install --quiet -r benchmarks/peers-requirements.txt
 	@touch $@
+
+sim: install ## Simulate faults (SEED=1 or 1-20, STEPS=500; the same seed is the same run)
+	$(BIN)/python tests/simulation $(SEED) --steps $(STEPS) --jobs $(WORKERS)
+
+sim-long: install ## Simulate 2,000 seeds and 20 that nobody has tried, of 500 steps, about an hour
+	$(BIN)/python tests/simulation 1-2000 --random 20 --steps 500 --jobs $(WORKERS)
+
+sim-mutants: install ## Plant bugs, and see that each is found within 200 seeds
+	$(BIN)/python tests/simulation 1-200 --steps 500 --jobs $(WORKERS) --mutants
 
 docs: install ## Renew the reference in docs/events.md from the catalog
 	$(BIN)/python tests/event_reference.py

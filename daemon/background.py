@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from daemon.archive.metrics import ArchiveCollector
 from daemon.backup.status import State
+from daemon.emptying import sync_wal
 from daemon.eventlog.truncation import Bound, Truncation
 from daemon.eventlog.truncation_metrics import TruncationCollector
 from daemon.lifecycle import Service, ServiceThread
@@ -200,13 +201,18 @@ def _truncation(context: Context) -> Truncation:
 def _removable(context: Context) -> Bound:
     """Return up to where the log may lose rows: what every projection has passed, and the backup.
 
-    A projection that is being built, or has failed, may still have to read them.
+    A projection that is being built, or has failed, may still have to read them; and so may one
+    that has passed them, if a power cut sets its tables back: they are synced first.
     """
     statuses = context.runner.status()
     unfit = [each for each in statuses if each.state != "live"]
     if unfit or not statuses:
         name = f"the projection {unfit[0].name}" if unfit else "the projections"
         return Bound(0, f"{name} has not read all of the log")
+    try:
+        sync_wal(context.files["views"])
+    except OSError as error:
+        return Bound(0, f"the views cannot be synced: {error.strerror}")
     passed = Bound(min(each.position for each in statuses) + 1, "the projections are behind")
     backup = context.backup_status()
     if backup.state is not State.OFF and backup.shipped < passed.position:

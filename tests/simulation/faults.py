@@ -1,0 +1,80 @@
+"""What goes wrong in a simulation: when, how often, and how often it did.
+
+Disk, store and clock ask here before each of their calls. A fault is armed for some calls and
+meets those it fits; a kill is armed for one call of any kind, and is met by that one.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from random import Random
+
+
+@dataclass(slots=True)
+class Fault:
+    """A fault that is armed: it meets calls of ``word`` on names like ``name``, so many times."""
+
+    kind: str
+    word: str
+    name: str
+    skip: int
+    times: int
+
+
+class Faults:
+    """The faults of one simulation; ``fired`` counts them by kind."""
+
+    def __init__(self, random: Random) -> None:
+        self.random = random
+        self.fired: Counter[str] = Counter()
+        self.dead = False
+        """Whether the daemon's process has ended: no call of it reaches anything any more."""
+        self.on_kill: Callable[[], None] = lambda: None
+        self._armed: list[Fault] = []
+        self._kill_at: int | None = None
+        self.calls = 0
+
+    def arm(self, kind: str, word: str, name: str = "*", *, skip: int = 0, times: int = 1) -> None:
+        """Let a kind of fault meet ``times`` calls, after ``skip`` that pass."""
+        self._armed.append(Fault(kind, word, name, skip, times))
+
+    def arm_kill(self, after: int) -> None:
+        """End the process at a call, so many calls from now."""
+        self._kill_at = self.calls + after
+
+    def heal(self) -> None:
+        """Disarm everything."""
+        self._armed.clear()
+        self._kill_at = None
+
+    @property
+    def armed(self) -> bool:
+        """Whether anything may yet go wrong."""
+        return bool(self._armed)
+
+    def meet(self, word: str, name: str) -> str | None:
+        """Return the kind of fault that a call meets, None where it goes well.
+
+        The process ends here where that was armed; then every call is met by ``dead``.
+        """
+        if self.dead:
+            return "dead"
+        self.calls += 1
+        if self._kill_at is not None and self.calls >= self._kill_at:
+            self._kill_at = None
+            self.on_kill()
+            return "dead"
+        for fault in self._armed:
+            if fault.word == word and fnmatchcase(name, fault.name):
+                if fault.skip:
+                    fault.skip -= 1
+                    continue
+                fault.times -= 1
+                if fault.times <= 0:
+                    self._armed.remove(fault)
+                self.fired[fault.kind] += 1
+                return fault.kind
+        return None

@@ -1,0 +1,160 @@
+"""Bugs that are planted to see that a simulation finds them.
+
+``python tests/simulation --mutants`` plants each in turn, and simulates seed after seed until one
+of them finds it. A bug is an edit of a function's text, so that one which no longer fits the code
+is an error, and not a bug that is never there.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import textwrap
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Final
+from unittest import mock
+
+
+@dataclass(frozen=True)
+class Edit:
+    """A function (``module:qualified.name``), a part of its text, and what stands there instead."""
+
+    function: str
+    old: str
+    new: str
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A bug: edits of the code, or options of the world that stand for one."""
+
+    edits: tuple[Edit, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+_WRITER: Final = "daemon.eventlog.writer:Writer"
+_TRANSACTION: Final = "daemon.eventlog.transaction:Transaction"
+
+MUTANTS: Final[Mapping[str, Mutant]] = {
+    "acknowledges before the commit": Mutant(
+        (
+            Edit(
+                f"{_WRITER}._step_group",
+                "outcomes = self._commit(",
+                "self.early, self.told = group, set()\n    outcomes = self._commit(",
+            ),
+            Edit(
+                f"{_WRITER}._step_group",
+                "zip(group, outcomes, strict=True)",
+                "[each for each in zip(group, outcomes) if id(each[0]) not in self.told]",
+            ),
+            Edit(
+                f"{_WRITER}._commit",
+                'self._connection.execute("COMMIT")',
+                "early = [e for e in zip(self.early, outcomes) if isinstance(e[0][0], Append)]; "
+                "self.told |= {id(waiting) for waiting, _ in early}; "
+                "[_call(waiting[1], outcome) for waiting, outcome in early]; "
+                'self._end_group(); self._connection.execute("COMMIT")',
+            ),
+        )
+    ),
+    "synchronous is NORMAL": Mutant(options={"synchronous": "NORMAL"}),
+    "looks for no repeats": Mutant(
+        (
+            Edit(
+                f"{_TRANSACTION}._append_events",
+                "id_, key, extensions, data,",
+                "id_, sha256(key + digest).digest()[:16], extensions, data,",
+            ),
+        )
+    ),
+    "drops the last event of a full batch": Mutant(
+        (
+            Edit(
+                f"{_TRANSACTION}.flush",
+                'SQL["insert_event"], self._events)',
+                'SQL["insert_event"], self._events[:-1 if len(self._events) >= 10 else None])',
+            ),
+        )
+    ),
+    "a projection forgets its position": Mutant(
+        (
+            Edit(
+                "projections.runner:ProjectionRunner._apply_stretch",
+                "store.advance(member.generation)",
+                'member.generation.name == "summary" or store.advance(member.generation)',
+            ),
+        )
+    ),
+    "a refused batch leaves its first events": Mutant(
+        (Edit(f"{_TRANSACTION}.append", "self.undo(mark)", "pass"),)
+    ),
+    "a checkpoint does not sync": Mutant(
+        (
+            Edit(
+                "daemon.eventlog.checkpointer:Checkpointer._writable",
+                '"synchronous", "FULL"',
+                '"synchronous", "OFF"',
+            ),
+        )
+    ),
+    "a stream goes on one event too late": Mutant(
+        (
+            Edit(
+                "daemon.api.events:stream_events",
+                "after = _last_event_id(request)",
+                "after = (_last_event_id(request) or 0) + 1",
+            ),
+        )
+    ),
+    "events go before the views are on disk": Mutant(
+        (Edit("daemon.background:_removable", 'sync_wal(context.files["views"])', "pass"),)
+    ),
+    "a segment is told of and not stored": Mutant(
+        (Edit("daemon.backup.shipper:Shipper._ship", "self._put(self._sealed)", "pass"),)
+    ),
+    "an object goes while the manifest speaks of it": Mutant(
+        (Edit("daemon.backup.tidying:Tidying.remove", "self._ledger.change(declare)", "pass"),)
+    ),
+    "a redaction leaves the views as they are": Mutant(
+        (
+            Edit(
+                "daemon.redaction.cleansing:Cleansing._cleanse",
+                "rebuild_anew(context.runner, progress)",
+                "pass",
+            ),
+        )
+    ),
+}
+"""The first five are those that have to be found; the others are of the same kind."""
+
+
+@contextmanager
+def planted(name: str) -> Iterator[Mapping[str, Any]]:
+    """Plant a bug while this lasts; yields options of the world."""
+    mutant = MUTANTS[name] if name else Mutant()
+    with ExitStack() as undo:
+        for function in dict.fromkeys(edit.function for edit in mutant.edits):
+            edits = [edit for edit in mutant.edits if edit.function == function]
+            undo.enter_context(_edited(function, edits))
+        yield mutant.options
+
+
+def _edited(function: str, edits: list[Edit]) -> Any:
+    """Return what replaces a function by an edited one."""
+    module_name, _, path = function.partition(":")
+    module = importlib.import_module(module_name)
+    *owners, name = path.split(".")
+    owner: Any = module
+    for each in owners:
+        owner = getattr(owner, each)
+    text = textwrap.dedent(inspect.getsource(getattr(owner, name)))
+    for edit in edits:
+        if text.count(edit.old) != 1:
+            raise ValueError(f"{function} has {edit.old!r} {text.count(edit.old)} times")
+        text = text.replace(edit.old, edit.new)
+    made: dict[str, Any] = {}
+    exec(compile(text, f"<{function}, edited>", "exec"), vars(module), made)
+    return mock.patch.object(owner, name, made[name])

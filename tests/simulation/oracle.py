@@ -1,0 +1,249 @@
+"""What clients know: what they sent, what was answered, what they read. It judges what is there.
+
+It reads the log's file with the standard library's SQLite and knows nothing of the daemon's code.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sqlite3
+from collections.abc import Iterable, Mapping
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+Key = tuple[str, str]
+"""The source and the id of an event."""
+
+MARKERS: Final = ("job.archived", "job.purged", "alert.purged", "file.purged", "result.purged")
+"""Events that stand for the removed ones of their stream."""
+
+
+class Broken(AssertionError):
+    """Something that has to hold does not; the text says what."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """An event as a client was shown it, or as it lies in the log."""
+
+    key: Key
+    type: str
+    stream: str
+    data: str
+
+    @classmethod
+    def of(cls, event: Mapping[str, Any]) -> Seen:
+        """Return a CloudEvent as it was shown."""
+        stream = f"{event['type'].partition('.')[0]}/{event['subject']}"
+        return cls((event["source"], event["id"]), event["type"], stream, _text(event.get("data")))
+
+
+@dataclass(slots=True)
+class Request:
+    """Events that were sent together, all or nothing; ``answer`` is a status, None while unknown.
+
+    ``fresh`` are those that nobody sent before.
+    """
+
+    number: int
+    events: list[dict[str, Any]]
+    fresh: frozenset[Key]
+    answer: int | None = None
+
+    @property
+    def refused(self) -> bool:
+        """Whether it was said that nothing was recorded, for a reason that lies in the request."""
+        return self.answer is not None and 400 <= self.answer < 500
+
+
+@dataclass
+class Oracle:
+    """The knowledge of all clients of one simulation."""
+
+    sent: dict[Key, list[dict[str, Any]]] = field(default_factory=dict)
+    claims: dict[Key, set[int]] = field(default_factory=dict)
+    """Where each acknowledged event was said to be."""
+    shown: dict[int, Seen] = field(default_factory=dict)
+    """What readers were shown at each position."""
+    requests: list[Request] = field(default_factory=list)
+    redacted: set[Key] = field(default_factory=set)
+    taken_back: int = 0
+    """How many acknowledgements a lost disk was allowed to take."""
+
+    def send(self, events: list[dict[str, Any]], *, plan: str = "") -> Request:
+        """Note what is about to be sent."""
+        keys = [(event["source"], event["id"]) for event in events]
+        fresh = frozenset(key for key in keys if key not in self.sent and keys.count(key) == 1)
+        for key, event in zip(keys, events, strict=True):
+            self.sent.setdefault(key, []).append(event)
+        request = Request(len(self.requests), events, fresh)
+        self.requests.append(request)
+        return request
+
+    def answered(self, request: Request, status: int, document: Mapping[str, Any]) -> None:
+        """Note what was answered."""
+        request.answer = status
+        if status not in (200, 201):
+            return
+        receipts = document["events"]
+        if len(receipts) != len(request.events):
+            raise Broken(f"{len(request.events)} events were sent, {len(receipts)} acknowledged")
+        for event, receipt in zip(request.events, receipts, strict=True):
+            if receipt["id"] != event["id"]:
+                raise Broken(f"{event['id']} was sent, {receipt['id']} acknowledged")
+            if receipt["position"] > document["as_of"]:
+                raise Broken(f"a receipt is beyond the head: {receipt}")
+            self.claims.setdefault((event["source"], event["id"]), set()).add(receipt["position"])
+
+    def read(self, position: int, event: Mapping[str, Any]) -> None:
+        """Note what a reader was shown at a position; it has to stay what it was."""
+        seen, before = Seen.of(event), self.shown.get(position)
+        if before is not None and before != seen:
+            same = (seen.key, seen.type, seen.stream) == (before.key, before.type, before.stream)
+            if not (same and seen.key in self.redacted):
+                raise Broken(f"position {position} changed from {before} to {seen}")
+        self.shown[position] = seen
+
+    def lose_beyond(self, position: int) -> None:
+        """Take back what was not in the backup when the disk was lost."""
+        for key, places in list(self.claims.items()):
+            kept = {each for each in places if each <= position}
+            self.taken_back += len(places) - len(kept)
+            if kept:
+                self.claims[key] = kept
+            else:
+                del self.claims[key]
+        for each in [each for each in self.shown if each > position]:
+            del self.shown[each]
+        for request in self.requests:
+            if request.answer in (200, 201):
+                request.answer = None
+
+    # -- judging --------------------------------------------------------------------------------
+
+    def judge(self, log: Path, scratch: Path) -> Recorded:
+        """Compare a log that nobody has open with what is known.
+
+        Raises:
+            Broken: something acknowledged or shown is not there, or something else is.
+
+        """
+        recorded = Recorded.of(log, scratch)
+        self._judge_claims(recorded)
+        self._judge_rows(recorded)
+        self._judge_requests(recorded)
+        for position, seen in self.shown.items():
+            there = recorded.rows.get(position)
+            if there is None:
+                self._require_removed(recorded, seen.stream, position, f"{seen} was shown")
+            elif there != seen and not (there.key == seen.key and seen.key in self.redacted):
+                raise Broken(f"position {position} was shown as {seen}, and holds {there}")
+        return recorded
+
+    def _judge_claims(self, recorded: Recorded) -> None:
+        for key, places in self.claims.items():
+            stream = Seen.of(self.sent[key][0]).stream
+            for position in places:
+                there = recorded.rows.get(position)
+                if there is not None and there.key == key:
+                    continue
+                what = f"{key} was acknowledged"
+                if there is None:
+                    self._require_removed(recorded, stream, position, what)
+                elif not (there.stream == stream and there.type in MARKERS):
+                    raise Broken(f"{what} at {position}, where there is {there}")
+
+    def _require_removed(self, recorded: Recorded, stream: str, position: int, what: str) -> None:
+        if not recorded.is_removed(position):
+            raise Broken(f"{what} at {position}, and is not there")
+        marked = recorded.marked.get(stream, 0)
+        housekeeping = stream.partition("/")[0] not in ("job", "alert", "file", "result")
+        if marked < position and not housekeeping:
+            raise Broken(f"{what} at {position}, and was removed without a marker in {stream}")
+
+    def _judge_rows(self, recorded: Recorded) -> None:
+        places: dict[Key, int] = {}
+        for position, row in recorded.rows.items():
+            if not row.key[0].startswith("/clients/"):
+                continue
+            if row.key in places:
+                raise Broken(f"{row.key} is there twice: at {places[row.key]} and {position}")
+            places[row.key] = position
+            sent = [Seen.of(event) for event in self.sent.get(row.key, ())]
+            if row not in sent and row.key not in self.redacted:
+                raise Broken(f"nobody sent what is at {position}: {row}")
+
+    def _judge_requests(self, recorded: Recorded) -> None:
+        there = {row.key for row in recorded.rows.values()}
+        often = {key for key, events in self.sent.items() if len(events) > 1}
+        for request in self.requests:
+            alone = request.fresh - often
+            found = alone & there
+            if request.refused and found:
+                raise Broken(f"request {request.number} was refused, and recorded: {found}")
+            missing = {
+                key
+                for key in alone - there
+                if Seen.of(self.sent[key][0]).stream not in recorded.marked
+            }
+            if found and missing:
+                raise Broken(f"request {request.number} was recorded in part: without {missing}")
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What a log holds, read without the daemon's code."""
+
+    rows: dict[int, Seen]
+    versions: dict[str, list[int]]
+    runs: list[tuple[int, int]]
+    marked: dict[str, int]
+    """The newest marker of each stream that has one."""
+    digests: dict[int, bytes]
+    head: int
+
+    @classmethod
+    def of(cls, log: Path, scratch: Path) -> Recorded:
+        """Read a copy, as opening the file itself would change what a crash has left."""
+        copy = scratch / log.name
+        for suffix in ("", "-wal"):
+            there, target = log.with_name(log.name + suffix), scratch / (log.name + suffix)
+            target.unlink(missing_ok=True)
+            if there.exists():
+                shutil.copyfile(there, target)
+        (scratch / f"{log.name}-shm").unlink(missing_ok=True)
+        with closing(sqlite3.connect(copy)) as db:
+            return cls._read(db)
+
+    @classmethod
+    def _read(cls, db: sqlite3.Connection) -> Recorded:
+        rows, versions, marked, digests = {}, {}, {}, {}
+        query = (
+            "SELECT position, version, streams.name, types.name, sources.name, id, data, digest"
+            " FROM events JOIN streams USING (stream_id) JOIN types USING (type_id)"
+            " LEFT JOIN sources USING (source_id) ORDER BY position"
+        )
+        for position, version, stream, type_, source, id_, data, digest in db.execute(query):
+            rows[position] = Seen((source, id_), type_, stream, _text(json.loads(data)))
+            digests[position] = digest
+            versions.setdefault(stream, []).append(version)
+            if type_ in MARKERS:
+                marked[stream] = position
+        runs = db.execute("SELECT first, last FROM removed_runs ORDER BY first").fetchall()
+        return cls(rows, versions, runs, marked, digests, max(rows, default=0))
+
+    def is_removed(self, position: int) -> bool:
+        """Return whether the log says that the event at a position was removed."""
+        return any(first <= position <= last for first, last in self.runs)
+
+
+def _text(data: object) -> str:
+    return json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def keys_of(events: Iterable[Mapping[str, Any]]) -> list[Key]:
+    """Return the keys of events."""
+    return [(event["source"], event["id"]) for event in events]

@@ -1,0 +1,79 @@
+"""What has to hold of files at rest when a simulation has ended."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from oracle import Broken, Recorded
+
+from daemon.backup.manifest import Manifest, load
+from daemon.backup.restore import Restoring
+from daemon.lock import LOG_FILE, VIEWS_FILE
+from daemon.replay.verify import verify
+
+if TYPE_CHECKING:
+    from world import World
+
+
+def prove(world: World) -> None:
+    """Judge log, views, backup and archive; nobody has them open.
+
+    Raises:
+        Broken: with what is wrong.
+
+    """
+    log, views = world.data / LOG_FILE, world.data / VIEWS_FILE
+    report = verify(log, views, at_rest=True)
+    if not report.ok:
+        raise Broken(f"verify: {report.findings[:5]}")
+    recorded = Recorded.of(log, world.scratch)
+    for stream, versions in recorded.versions.items():
+        whole = versions == list(range(1, 1 + len(versions)))
+        if versions != sorted(set(versions)) or not (whole or stream in recorded.marked):
+            raise Broken(f"the versions of {stream} are {versions}")
+    held = load(world.bucket.place(world.config.backup.url).register)
+    if held is None:
+        raise Broken("the place has no manifest")
+    _prove_objects(world, held[0])
+    restored = _prove_restore(world, held[0], None)
+    shipped = {each: row for each, row in recorded.rows.items() if each <= restored.head}
+    if restored.rows != shipped or restored.head < held[0].shipped:
+        gone = set(shipped) ^ set(restored.rows)
+        raise Broken(f"the restored log differs: {sorted(gone)[:10]}")
+    _prove_restore(world, held[0], world.random.randint(1, held[0].shipped))
+    _prove_redactions(world)
+
+
+def _prove_objects(world: World, manifest: Manifest) -> None:
+    """Require that everything the manifest speaks of is there."""
+    there = set(world.bucket.names("backup"))
+    missing = [each.name for each in manifest.snapshots if each.name not in there]
+    if missing:
+        raise Broken(f"the manifest names what is not there: {missing}")
+
+
+def _prove_restore(world: World, manifest: Manifest, upto: int | None) -> Recorded:
+    """Restore elsewhere, and require that it is a prefix of the log by its digests.
+
+    What was redacted later is redacted there too, and told behind the prefix.
+    """
+    folder = world.scratch / f"restored-{upto}"
+    folder.mkdir()
+    place = world.bucket.place(world.config.backup.url)
+    Restoring(place.objects, manifest, folder).run(upto)
+    restored = Recorded.of(folder / LOG_FILE, world.scratch)
+    own = Recorded.of(world.data / LOG_FILE, world.scratch)
+    for position in restored.digests.keys() & own.digests.keys():
+        within = upto is None or position <= upto
+        if within and restored.digests[position] != own.digests[position]:
+            raise Broken(f"the restored log has another digest at {position}")
+    return restored
+
+
+def _prove_redactions(world: World) -> None:
+    """Require that what was redacted is in no file of the data directory."""
+    for path in sorted(world.data.rglob("*")):
+        content = path.read_bytes() if path.is_file() else b""
+        for secret, _ in world.operator.redacted:
+            if secret.encode() in content:
+                raise Broken(f"{secret} was redacted, and is in {path.name}")

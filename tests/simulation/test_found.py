@@ -1,0 +1,60 @@
+"""What simulations have found, each as a test of its own, named for the fault."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+import daemon.background
+from daemon.background import _removable
+from daemon.backup.status import BackupStatus
+from daemon.emptying import sync_wal
+
+
+def context_of(views: Path, positions: list[int]) -> SimpleNamespace:
+    """Return what says up to where events may be removed: live projections, and no backup."""
+    statuses = [SimpleNamespace(name="p", state="live", position=each) for each in positions]
+    return SimpleNamespace(
+        runner=SimpleNamespace(status=lambda: statuses),
+        files={"views": views},
+        backup_status=BackupStatus,
+    )
+
+
+def test_a_power_cut_sets_views_back_behind_events_that_were_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Events were removed as soon as the views had passed them, which a power cut can undo.
+
+    The views' commits are not synced each. So they were at an older position after it, where the
+    events that they had still to read were gone, and counted wrong for ever.
+    """
+    order: list[str] = []
+    context = context_of(tmp_path / "views.db", [7, 9])
+    asked = context.runner.status
+    context.runner.status = lambda: (order.append("asked"), asked())[1]
+    monkeypatch.setattr(daemon.background, "sync_wal", lambda _: order.append("synced"))
+    assert _removable(context).position == 8
+    assert order == ["asked", "synced"]
+
+
+def test_nothing_is_removed_while_the_views_cannot_be_synced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Then it is not known what a power cut would leave of them."""
+
+    def refuse(_: Path) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(daemon.background, "sync_wal", refuse)
+    bound = _removable(context_of(tmp_path / "views.db", [7]))
+    assert (bound.position, bound.why) == (0, "the views cannot be synced: Input/output error")
+
+
+def test_a_database_without_a_write_ahead_log_is_synced_already(tmp_path: Path) -> None:
+    """Its last checkpoint did that."""
+    sync_wal(tmp_path / "views.db")
+    (tmp_path / "views.db-wal").write_bytes(b"")
+    sync_wal(tmp_path / "views.db")

@@ -1,0 +1,446 @@
+"""A simulated world: one daemon after another, its clients, its operator, its disk and its store.
+
+Everything that happens follows from the seed. A step lets one of them do something; after all
+steps the faults end, the daemon comes to rest, and what has to hold is judged.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections import Counter
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from hashlib import blake2b
+from pathlib import Path
+from random import Random
+from types import SimpleNamespace
+from typing import Any, Final
+from unittest import mock
+
+import apsw
+from clients import Follower, Reader, Writer
+from disk import Connection, Disk
+from faults import Faults
+from life import Life
+from operator_ import Operator
+from oracle import Broken, Oracle
+from place import Bucket
+from proofs import prove
+from swarm import DISK_FAULTS, STORE_FAULTS, Swarm
+
+import daemon.background
+import daemon.backup.tidying
+import daemon.eventlog.truncation
+import daemon.eventlog.writer
+import daemon.replay.verify
+from daemon.backup.manifest import load
+from daemon.config import load as load_config
+from daemon.lock import LOG_FILE
+from domain.errors import ChronicledError, NotReady, QueueFull
+from domain.timestamps import MICROSECONDS, format_timestamp
+
+START: Final = 1_767_225_600 * MICROSECONDS
+"""2026-01-01T00:00:00Z."""
+HOUR: Final = 3600 * MICROSECONDS
+REST_ROUNDS: Final = 400
+"""So many rounds over all services, an hour in all, a daemon without faults has to come to rest."""
+
+_EXPECTED: Final = (ChronicledError, apsw.Error, OSError, SystemError)
+"""What a step may fail with while something is wrong."""
+
+
+class World:
+    """One simulation; ``folder`` is empty, and its own."""
+
+    def __init__(self, seed: int, folder: Path, *, synchronous: str = "FULL") -> None:
+        self.seed = seed
+        self.random = Random(seed)
+        self.swarm = Swarm.of(self.random)
+        self.faults = Faults(self.random)
+        self.faults.on_kill = self._killed_inside
+        self.now = START
+        self.data = folder / "data"
+        self.scratch = folder / "scratch"
+        self.scratch.mkdir()
+        self.disk = Disk(self.data, self.faults)
+        self.bucket = Bucket(self.faults)
+        self.oracle = Oracle()
+        self.secrets: list[str] = []
+        self.did: Counter[str] = Counter()
+        self.life: Life | None = None
+        self._image: dict[str, bytes] | None = None
+        self._ends_by_power = False
+        self._doubtful = False
+        """Whether something went wrong since the daemon last came to rest."""
+        self._due: dict[str, int] = {}
+        self._trace = blake2b(digest_size=8)
+        self.lives = 0
+        file = folder / "chronicled.toml"
+        file.write_text(self.swarm.toml(synchronous))
+        self.config = load_config(data=self.data, file=file, environment={})
+        number = self.random.random
+        names = range(self.swarm.clients)
+        self.writers = [Writer(f"w{n}", self.oracle, Random(number()), self.secrets) for n in names]
+        self.readers = [Reader(self.oracle, Random(number())) for _ in range(2)]
+        self.followers = [Follower(self.oracle) for _ in range(2)]
+        self.operator = Operator(self)
+        self._undo = ExitStack()
+        self._shrink()
+        self.disk.beside = self._beside
+        self._broken: Broken | None = None
+
+    def _shrink(self) -> None:
+        """Make bounds small that are no settings, and let names follow from the seed."""
+        knobs, names = self.swarm.knobs, Random(self.seed)
+        patch = self._undo.enter_context
+        patch(mock.patch.object(apsw, "Connection", Connection))
+        writer, truncation = daemon.eventlog.writer, daemon.eventlog.truncation
+        patch(mock.patch.object(writer, "CHECKPOINT_PAGES", knobs["checkpoint_pages"]))
+        here = SimpleNamespace(start=lambda *_: None)
+        patch(mock.patch.object(daemon.replay.verify, "FoldingChildren", here))
+        patch(mock.patch.object(daemon.background, "sync_wal", self.disk.sync_wal))
+        patch(mock.patch.object(daemon.backup.tidying, "MERGED_MIN", knobs["merged_min"]))
+        patch(mock.patch.object(truncation, "ROWS_MAX", knobs["rows_max"]))
+        patch(mock.patch.object(truncation, "FREE_PAGES_MIN", knobs["free_pages"]))
+        patch(mock.patch.object(truncation, "TOLD_MIN", knobs["told_min"]))
+
+        def uuid4() -> Any:
+            import uuid
+
+            return uuid.UUID(int=names.getrandbits(128), version=4)
+
+        patch(mock.patch("uuid.uuid4", uuid4))
+
+    # -- time -----------------------------------------------------------------------------------
+
+    def clock(self) -> int:
+        """Return the time; each look takes a moment."""
+        self.now += 1
+        return self.now
+
+    @property
+    def digest(self) -> str:
+        """What happened, in short: the same for the same seed and code."""
+        return self._trace.hexdigest()
+
+    def note(self, *words: object) -> None:
+        """Note what happens."""
+        text = " ".join(map(str, words))
+        self._trace.update(text.encode() + b"\n")
+        logging.getLogger("simulation").debug("%d %s", self.now - START, text)
+
+    # -- a step ---------------------------------------------------------------------------------
+
+    def run(self, steps: int) -> None:
+        """Take so many steps, come to rest, and judge."""
+        for number in range(steps):
+            self.step(number)
+        self.rest()
+        self.judge_all()
+
+    def step(self, number: int) -> None:
+        """Let somebody do something."""
+        if self.life is None:
+            self._start()
+            return
+        if self.random.random() < self.swarm.daring:
+            act = self._go_wrong
+        else:
+            act = self.random.choices(*zip(*self._acts(), strict=True))[0]
+        self.did[act.__name__.strip("_")] += 1
+        self.note(number, act.__name__)
+        self._guarded(act)
+
+    def _acts(self) -> list[tuple[Callable[[], None], float]]:
+        return [
+            (self._write, 26),
+            (self._read, 6),
+            (self._look, 14),
+            (self._commit, 16),
+            (self._serve, 30),
+            (self._wait, 6),
+            (self.operator.act, 3),
+            (self._restart, 0.4),
+        ]
+
+    def _guarded(self, act: Callable[[], None]) -> None:
+        """Do something that may fail where something is wrong, and may end the process."""
+        try:
+            act()
+        except (QueueFull, NotReady) as error:
+            self.note("waits", type(error).__name__)
+        except _EXPECTED as error:
+            self.note("failed", type(error).__name__)
+            if not (self._doubtful or self.faults.dead):
+                raise Broken(f"{act.__name__} failed, and nothing is wrong: {error!r}") from error
+        if self._broken is not None:
+            raise self._broken
+        if self.faults.dead:
+            self._bury()
+
+    # -- clients --------------------------------------------------------------------------------
+
+    def _write(self) -> None:
+        assert self.life is not None
+        free = [writer for writer in self.writers if not writer.client.busy]
+        for writer in free[: self.random.randint(1, 3)]:
+            back = self.random.choice((0, 0, 0, 5, 3600)) * MICROSECONDS
+            writer.send(self.life, format_timestamp(self.now - back), self.swarm.jobs)
+        self.life.pump()
+
+    def _read(self) -> None:
+        assert self.life is not None
+        for reader in self.readers:
+            if not reader.client.busy:
+                reader.ask(self.life, self.swarm.jobs)
+        self._look()
+
+    def _look(self) -> None:
+        """Let the clients take what came."""
+        life = self.life
+        assert life is not None
+        life.pump()
+        if self.faults.dead:
+            return
+        for each in (*self.writers, *self.readers):
+            each.client.look()
+        for follower in self.followers:
+            follower.look(life)
+        life.pump()
+        self._check_bounds(life)
+
+    def _beside(self) -> None:
+        """Let the event loop and the clients go on while the writer waits for its disk."""
+        life = self.life
+        if life is None or self.faults.dead or self._broken or not life.idle:
+            return
+        if self.random.random() < 0.3:
+            try:
+                self._look()
+            except Broken as error:
+                # It would end in SQLite.
+                self._broken = error
+
+    def _check_bounds(self, life: Life) -> None:
+        """Require that what waits stays within its bounds."""
+        waiting = life.log.writer.queued_events
+        most = self.swarm.knobs["queue_events"] + 20
+        if waiting > most:
+            raise Broken(f"{waiting} events wait for the writer")
+        if life.context.clients.open > len(self.followers) + 8:
+            raise Broken(f"{life.context.clients.open} streams are open")
+
+    # -- the daemon -----------------------------------------------------------------------------
+
+    def _commit(self) -> None:
+        assert self.life is not None
+        self.life.log.writer.step(self.clock())
+        if self.random.random() < 0.7:
+            self._look()
+
+    def _serve(self) -> None:
+        """Let one of the services do a step: one that is due, or one that was woken."""
+        assert self.life is not None
+        services = self.life.services
+        due = [
+            service
+            for service in services
+            if service.woken.is_set() or self._due.get(service.name, 0) <= self.now
+        ]
+        self._drive(self.random.choice(due or services))
+
+    def _drive(self, service: Any) -> None:
+        service.woken.clear()
+        self.did[f"service {service.name}"] += 1
+        self.note("service", service.name)
+        self._due[service.name] = self.now + MICROSECONDS
+        delay = service.step(self.clock())
+        rest = 365 * 24 * HOUR if delay is None else round(delay * MICROSECONDS)
+        self._due[service.name] = self.now + rest
+
+    def _wait(self) -> None:
+        seconds = self.random.choice((0.01, 0.1, 1, 1, 5, 30, 60, 600, 3600, 3600, 12 * 3600))
+        self.now += round(seconds * MICROSECONDS)
+
+    def _start(self) -> None:
+        """Start the daemon; while something is wrong it may say that it cannot."""
+        if self.random.random() < 0.2 and self.faults.armed:
+            self.faults.heal()
+        self.lives += 1
+        self.note("start")
+        try:
+            self.life = Life(self.config, self.clock, self.bucket)
+        except _EXPECTED as error:
+            self.note("does not start", type(error).__name__)
+            if not (self._doubtful or self.faults.dead):
+                raise Broken(f"the daemon does not start: {error!r}") from error
+            self.faults.heal()
+        self._due.clear()
+        if self.faults.dead:
+            self._bury()
+        elif self.life is not None:
+            self.note("started", self.life.recovered.action, self.life.log.head())
+
+    def _restart(self) -> None:
+        """Stop and start, as an operator does it."""
+        assert self.life is not None
+        self.life.drain()
+        self._look()
+        if not self.faults.dead:
+            self.life.stop()
+        if not self.faults.dead:
+            self._gone()
+
+    def _gone(self) -> None:
+        for each in (*self.writers, *self.readers):
+            each.client.cut_off()
+        for follower in self.followers:
+            follower.cut_off()
+        self.life = None
+
+    # -- what goes wrong ------------------------------------------------------------------------
+
+    def _go_wrong(self) -> None:
+        kinds = sorted(self.swarm.kinds)
+        if not kinds:
+            return
+        random, kind = self.random, self.random.choice(kinds)
+        self.note("goes wrong:", kind)
+        self._doubtful = True
+        times = random.choice((1, 1, 1, 3, 30))
+        if kind in DISK_FAULTS:
+            word = random.choice(DISK_FAULTS[kind])
+            name = random.choice(("*", "*/log.db*", "*-wal", "*/views.db*"))
+            self.faults.arm(kind, word, name, skip=random.choice((0, 0, 1, 4, 20)), times=times)
+        elif kind in STORE_FAULTS:
+            word = random.choice(STORE_FAULTS[kind])
+            self.faults.arm(kind, word, skip=random.choice((0, 0, 1, 3)), times=times)
+        elif kind.endswith("inside"):
+            self._ends_by_power = kind.startswith("power")
+            self.faults.arm_kill(random.choice((1, 3, 10, 40, 150)))
+        elif kind in ("kill", "power cut"):
+            self.faults.fired[kind] += 1
+            self._end(power_cut=kind == "power cut")
+        elif kind == "disk lost":
+            self._lose_disk()
+        elif kind == "client leaves":
+            self.faults.fired[kind] += 1
+            random.choice((*self.writers, *self.readers)).client.leave()
+        else:
+            self.faults.fired[kind] += 1
+            jump = random.choice((60, 3600, 30 * 3600)) * MICROSECONDS
+            self.now += -jump if kind == "clock back" else jump
+
+    def _killed_inside(self) -> None:
+        kind = "power cut inside" if self._ends_by_power else "kill inside"
+        self.faults.fired[kind] += 1
+        self._end(power_cut=self._ends_by_power)
+
+    def _end(self, *, power_cut: bool) -> None:
+        """End the process here and now: what the disk has is what is left."""
+        self._image = self.disk.image(power_cut=power_cut)
+        self.faults.dead = True
+
+    def _bury(self) -> None:
+        """Close the files of a process that has ended, and leave what the disk had."""
+        if self.life is not None:
+            self.life.abandon()
+        assert self._image is not None
+        self.disk.settle(self._image)
+        self._image = None
+        self.faults.dead = False
+        self.faults.heal()
+        self._gone()
+        self.note("ended")
+        if (self.data / LOG_FILE).exists():
+            self.oracle.judge(self.data / LOG_FILE, self.scratch)
+
+    def _lose_disk(self) -> None:
+        """Take the data directory away, where there is a backup to come back from."""
+        held = load(self.bucket.place(self.config.backup.url).register)
+        if held is None or held[0].shipped == 0:
+            return
+        self.faults.fired["disk lost"] += 1
+        shipped = held[0].shipped
+        self._end(power_cut=False)
+        self._image = {}
+        self.oracle.lose_beyond(shipped)
+        self.operator.lose_beyond(shipped)
+        for follower in self.followers:
+            follower.lost(shipped)
+        self.note("disk lost", shipped)
+
+    # -- the end --------------------------------------------------------------------------------
+
+    def rest(self) -> None:
+        """End the faults, and let the daemon do all that is left to do."""
+        self.faults.heal()
+        for _ in range(5):
+            if self.life is not None:
+                break
+            self._start()
+        if self.life is None:
+            raise Broken("the daemon does not start although nothing is wrong any more")
+        life = self.life
+        for number in range(REST_ROUNDS):
+            self.now += 10 * MICROSECONDS
+            for service in life.services:
+                with suppress(*(_EXPECTED if number < REST_ROUNDS // 2 else ())):
+                    self._drive(service)
+            self._look()
+            if number > 3 and self._at_rest(life):
+                self._doubtful = False
+                return
+        raise Broken(f"the daemon does not come to rest: {self._unrest(life)}")
+
+    def _at_rest(self, life: Life) -> bool:
+        return not self._unrest(life)
+
+    def _unrest(self, life: Life) -> list[str]:
+        """Return what is left to do."""
+        head, found = life.log.head(), []
+        if life.log.writer.queued_events or not life.log.health.ok:
+            found.append(f"the writer: {life.log.health}")
+        if life.runner.position < head or not life.runner.caught_up:
+            found.append(f"the projections are at {life.runner.position} of {head}")
+        failed = [each.name for each in life.runner.status() if each.state != "live"]
+        if failed:
+            found.append(f"not live: {failed}")
+        status = life.backup.status()
+        if status.shipped < head:
+            found.append(f"the backup is at {status.shipped} of {head}: {status}")
+        if any(each.client.busy for each in (*self.writers, *self.readers)):
+            found.append("somebody waits for an answer")
+        assert life.context.truncation is not None
+        if life.log.pending_removals(outside=False) or life.log.pending_removals(outside=True):
+            found.append(f"removals wait: {life.context.truncation.board}")
+        if life.context.redaction is not None and life.context.redaction._pending() is not None:
+            found.append("a redaction is not cleansed")
+        return found
+
+    def judge_all(self) -> None:
+        """Stop the daemon and judge everything that is left."""
+        life = self.life
+        assert life is not None
+        head = life.log.head()
+        life.drain()
+        life.stop()
+        self.life = None
+        recorded = self.oracle.judge(self.data / LOG_FILE, self.scratch)
+        self.did.update(f"recorded {row.type}" for row in recorded.rows.values())
+        self.did["recorded removals"] += len(recorded.runs)
+        for follower in self.followers:
+            missed = {each for each in recorded.rows if each <= head} - follower.seen
+            if missed:
+                raise Broken(f"a follower of the stream missed {sorted(missed)[:10]} of {head}")
+        prove(self)
+
+    def close(self) -> None:
+        """Let go of everything."""
+        self.faults.dead = True
+        if self.life is not None:
+            self.life.abandon()
+        self._undo.close()
+        self.disk.unregister()
+        shutil.rmtree(self.data, ignore_errors=True)
