@@ -325,7 +325,12 @@ class Daemon:
             self._notifier.status("waiting for the writer")
             await self._patiently(self._writer_answers(parts.log))
             app = create_app(parts.context)
-            self._server = Server(app, listeners.sockets, Direct(parts.context, app))
+            self._server = Server(
+                app,
+                listeners.sockets,
+                Direct(parts.context, app),
+                request_seconds=self._config.server.request_timeout_seconds,
+            )
             await self._server.listening()
             self._opened(parts, listeners)
             tasks = {
