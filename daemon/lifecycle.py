@@ -26,6 +26,11 @@ BACKOFF_SECONDS_MAX: Final = 30.0
 _logger = logging.getLogger(__name__)
 
 
+def spare_collector() -> None:
+    """Let the garbage collector rest while modules are loaded: what they make stays."""
+    gc.set_threshold(100_000, 50, 100)
+
+
 def settle_collector() -> None:
     """Tell the garbage collector that what is there now stays, and that much more comes and goes.
 
@@ -33,7 +38,7 @@ def settle_collector() -> None:
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(100_000, 50, 100)
+    spare_collector()
 
 
 def system_clock() -> int:

@@ -51,7 +51,6 @@ from domain.errors import (
     QueueFull,
     StorageFailed,
 )
-from projections.progress import Projector
 from projections.views import Views
 
 STOP_SECONDS: Final = 40.0
@@ -105,7 +104,7 @@ class Parts:
     """The parts that work on the data directory, wired together."""
 
     log: EventLog
-    projector: Projector
+    projector: ProjectorProcess
     views: Views
     context: Context
     history: History
@@ -150,7 +149,7 @@ class Parts:
             log.verify_tail()
             projector = _projector(config, directory)
             undo.callback(projector.close)
-            projector.start(_PROJECTOR_SECONDS)
+            projector.start()
             views = Views(
                 directory.views_path,
                 timeout_seconds=config.server.read_timeout_seconds,
@@ -331,6 +330,9 @@ class Daemon:
                 Direct(parts.context, app),
                 request_seconds=self._config.server.request_timeout_seconds,
             )
+            settle_collector()
+            # It has loaded its modules meanwhile.
+            await asyncio.to_thread(parts.projector.opened, _PROJECTOR_SECONDS)
             await self._server.listening()
             self._opened(parts, listeners)
             tasks = {
@@ -350,7 +352,6 @@ class Daemon:
         return 0 if self._stopping.is_set() else 1
 
     def _opened(self, parts: Parts, listeners: Listeners) -> None:
-        settle_collector()
         self._directory.announce(
             url=listeners.url, socket=str(listeners.path), started=self._clock()
         )

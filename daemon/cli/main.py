@@ -85,6 +85,9 @@ def serve(
 ) -> None:
     """Run the daemon in the foreground until SIGTERM or SIGINT."""
     # Imported here: the daemon's parts take longer to load than most commands take to run.
+    from daemon.lifecycle import spare_collector
+
+    spare_collector()
     from daemon.config import load
     from daemon.service import serve as run_daemon
 

@@ -20,6 +20,7 @@ DEFAULTS = {
     "server.batch_bytes": 16_777_216,
     "server.read_threads": 4,
     "server.read_timeout_seconds": 10.0,
+    "server.request_timeout_seconds": 30.0,
     "log.synchronous": "FULL",
     "log.group_events": 5_000,
     "log.group_bytes": 8_388_608,
