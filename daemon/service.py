@@ -31,6 +31,7 @@ from daemon.background import Background
 from daemon.backup.process import BackupProcess
 from daemon.backup.starting import open_backup, record, recover
 from daemon.config import Config
+from daemon.descriptors import raise_descriptor_limit
 from daemon.eventlog.log import EventLog
 from daemon.lifecycle import Clock, settle_collector, system_clock
 from daemon.listeners import Listeners, bind
@@ -74,6 +75,7 @@ def serve(config: Config, *, allow_empty: bool = False) -> int:
     With ``allow_empty`` it begins an empty log where the backup cannot be asked for one.
     """
     os.umask(0o077)
+    raise_descriptor_limit()
     logs.configure(config.logging.level, config.logging.format)
     try:
         with DataDirectory.acquire(config.data) as directory:
@@ -169,6 +171,7 @@ class Parts:
                 names=(config.address.host,),
                 read_threads=config.server.read_threads,
                 read_seconds_max=config.server.read_timeout_seconds,
+                stream_clients_max=config.server.streams,
                 moments=history.moments,
                 history=history,
                 backup=backup,

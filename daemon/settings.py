@@ -81,6 +81,9 @@ class ServerSettings(Section):
     read_timeout_seconds: float = Field(
         10.0, gt=0, le=600, description="Longest run of one query (seconds); past it, 503."
     )
+    streams: int = Field(
+        64, ge=1, le=10_000, description="Most event streams open at once; past it, 503."
+    )
     request_timeout_seconds: float = Field(
         REQUEST_SECONDS,
         ge=0.1,

@@ -73,9 +73,7 @@ def test_killed_at_an_exact_sync(daemons: Daemons, sync: int) -> None:
 
 
 @pytest.mark.parametrize(("call", "when"), [("fdatasync", "3..5"), ("pwrite64", "7..9")])
-def test_a_call_that_fails_refuses_what_needed_it(
-    daemons: Daemons, call: str, when: str
-) -> None:
+def test_a_call_that_fails_refuses_what_needed_it(daemons: Daemons, call: str, when: str) -> None:
     """EIO: 503 for these events and nothing of them recorded; the others are taken."""
     daemon = daemons().start().wait_caught_up()
     answers = {}

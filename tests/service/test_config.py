@@ -21,6 +21,7 @@ DEFAULTS = {
     "server.read_threads": 4,
     "server.read_timeout_seconds": 10.0,
     "server.request_timeout_seconds": 30.0,
+    "server.streams": 64,
     "log.synchronous": "FULL",
     "log.group_events": 5_000,
     "log.group_bytes": 8_388_608,
