@@ -148,6 +148,7 @@ class Parts:
                 bounds=config.bounds,
             )
             undo.callback(log.close)
+            directory.claim_log()
             log.verify_tail()
             projector = _projector(config, directory)
             undo.callback(projector.close)
