@@ -10,6 +10,7 @@ ARGS ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help install run demo test check bench bench-quick bench-big bench-peers docs lock clean
+.PHONY: kill-loop faults-long
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | \
@@ -56,6 +57,13 @@ $(PEERS)/.installed: benchmarks/peers-requirements.txt
 	$(PYTHON) -m venv $(PEERS)
 	$(PEERS)/bin/python -m pip install --quiet -r benchmarks/peers-requirements.txt
 	@touch $@
+
+kill-loop: install ## Kill the daemon under load KILLS=200 times on a log of EVENTS=1000000
+	KILL_LOOP_KILLS=$(or $(KILLS),200) KILL_LOOP_EVENTS=$(or $(EVENTS),1000000) \
+		KILL_LOOP_SEED=$(SEED) $(BIN)/python -m pytest -q tests/faults/test_kill_loop.py $(ARGS)
+
+faults-long: install ## The tests with real faults in their long form
+	CHRONICLED_FAULTS=long $(BIN)/python -m pytest tests/faults $(ARGS)
 
 docs: install ## Renew the reference in docs/events.md from the catalog
 	$(BIN)/python tests/event_reference.py

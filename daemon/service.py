@@ -328,15 +328,19 @@ class Daemon:
             self._notifier.status("waiting for the writer")
             await self._patiently(self._writer_answers(parts.log))
             app = create_app(parts.context)
+            settle_collector()
+            # It has loaded its modules meanwhile.
+            await asyncio.to_thread(parts.projector.opened, _PROJECTOR_SECONDS)
+            # Whoever is answered finds the daemon by its lock file; who comes early waits.
+            self._directory.announce(
+                url=listeners.url, socket=str(listeners.path), started=self._clock()
+            )
             self._server = Server(
                 app,
                 listeners.sockets,
                 Direct(parts.context, app),
                 request_seconds=self._config.server.request_timeout_seconds,
             )
-            settle_collector()
-            # It has loaded its modules meanwhile.
-            await asyncio.to_thread(parts.projector.opened, _PROJECTOR_SECONDS)
             await self._server.listening()
             self._opened(parts, listeners)
             tasks = {
@@ -356,9 +360,6 @@ class Daemon:
         return 0 if self._stopping.is_set() else 1
 
     def _opened(self, parts: Parts, listeners: Listeners) -> None:
-        self._directory.announce(
-            url=listeners.url, socket=str(listeners.path), started=self._clock()
-        )
         self._notifier.ready(_status(parts))
         _logger.info(
             "ready",

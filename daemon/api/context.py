@@ -119,8 +119,9 @@ class Context:
         self.appends = Appends(self.log, self.metrics)
         self.readers = Threads("read", self.read_threads)
         self.decoders = Decoders(self.limits, Threads("decode", _DECODE_THREADS))
-        # Each stream waits for one read at a time, and their number is bounded.
-        self.stream_readers = Threads("stream", _STREAM_THREADS, self.stream_clients_max)
+        # Each stream waits for one read at a time, and their number is bounded: those that are
+        # open, and as many that are about to be.
+        self.stream_readers = Threads("stream", _STREAM_THREADS, 2 * self.stream_clients_max)
         self.stream_pages: Shared[StreamPage] = Shared(self.stream_readers)
         # Of its own: a store that does not answer must not hold up any other question.
         self.store_readers = Threads("store", _STORE_THREADS)

@@ -91,7 +91,9 @@ async def stream_events(
     after = _last_event_id(request)
     if after is None:
         after = context.log.head() if asked.after is None else asked.after
-    await context.readers.run(require_reached, context.log, after)
+    # Not by the readers: after a restart all streams come back at once, and browsers do not ask
+    # again for one that was refused.
+    await context.stream_readers.run(require_reached, context.log, after)
     return EventStream(
         _follow(context, _query(asked), after), clients=context.clients, stop=context.stopping
     )

@@ -96,8 +96,7 @@ def test_a_clock_that_jumps_a_day_ahead_and_back(
         assert waiting.result().status_code == 200
         ahead = daemon_time(daemon)
         clock.jump("+0d")
-        for number in range(3):
-            positions.append(post(client, f"back-{number}").json()["as_of"])
+        positions += [post(client, f"back-{number}").json()["as_of"] for number in range(3)]
         assert ran(client) == first + 1, "the same due time does not come twice"
         daemon.forget_notified().wait_notified("WATCHDOG=1")
     assert positions == sorted(set(positions))

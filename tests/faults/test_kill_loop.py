@@ -9,12 +9,11 @@ from __future__ import annotations
 import os
 import random
 import socket
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from clients import verify
 from daemon_process import DaemonProcess
 from kill_loop import kill_loop
 from ledger import check
@@ -31,14 +30,6 @@ def free_port() -> int:
     """Return a port that nobody listens on."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         return int(free.getsockname()[1])
-
-
-def verify(daemon: DaemonProcess) -> None:
-    """Prove the log and the views: digests, gaps, keys, and the views against a replay."""
-    command = [sys.executable, "-m", "daemon", "verify", "--data", str(daemon.data)]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=1800)
-    assert result.returncode == 0, result.stdout + result.stderr
-    assert "everything is as it was recorded" in result.stdout
 
 
 @pytest.mark.timeout(120 + 20 * KILLS + EVENTS // 1000)
@@ -65,8 +56,6 @@ def test_kill_loop_loses_and_doubles_nothing(
         alive_seconds_max=1.5 if EVENTS else 0.5,
         told=tell,
     )
-    # While it runs the daemon proves it; after the stop the command does, on the files.
-    verify(daemon)
     assert daemon.stop() == 0
     verify(daemon)
     tally = check(ledgers, data / "log.db")

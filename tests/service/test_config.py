@@ -84,6 +84,7 @@ OTHERS = {
     "logging.level": "debug",
     "logging.format": "json",
     "server.read_timeout_seconds": 2.5,
+    "server.request_timeout_seconds": 2.5,
     "backup.url": "file:///elsewhere",
     "backup.segment_seconds": 2.5,
     "backup.snapshot": "hourly",
