@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import logging
 import os
 import time
 from pathlib import Path
@@ -31,6 +32,12 @@ VIEWS_FILE: Final = "views.db"
 # this must not take it for another daemon.
 _ATTEMPTS: Final = 10
 _PAUSE_SECONDS: Final = 0.03
+
+# A daemon that was killed leaves processes that hold the lock until they notice; on a busy machine
+# they are the last to be given time.
+_ORPHANS_SECONDS: Final = 15.0
+
+_logger = logging.getLogger(__name__)
 
 
 class Running(BaseModel):
@@ -78,7 +85,7 @@ class DataDirectory:
             descriptor = os.open(directory / LOCK_FILE, flags, 0o600)
         except OSError as error:
             raise StorageFailed(f"{directory} cannot be used: {error.strerror}") from error
-        if not _lock(descriptor):
+        if not _lock(descriptor) and not _outlast(descriptor, directory):
             holder = _read(descriptor)
             os.close(descriptor)
             raise DirectoryLocked(f"{directory} is in use by {holder or 'another process'}")
@@ -204,6 +211,32 @@ def _lock(descriptor: int) -> bool:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return True
     return False
+
+
+def _outlast(descriptor: int, directory: Path) -> bool:
+    """Wait for the processes of a daemon that died; return whether the lock is held then."""
+    deadline = time.monotonic() + _ORPHANS_SECONDS
+    told = False
+    while (holder := _read(descriptor)) and _is_dead(holder.pid) and time.monotonic() < deadline:
+        if not told:
+            told = True
+            fields = {"data": str(directory), "pid": holder.pid}
+            _logger.warning("waiting for the processes of a daemon that died", extra=fields)
+        if _lock(descriptor):
+            return True
+    return False
+
+
+def _is_dead(pid: int) -> bool:
+    """Return whether a process is gone, or nothing is left of it but its exit code."""
+    try:
+        os.kill(pid, 0)
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (ProcessLookupError, FileNotFoundError):
+        return True
+    except OSError:
+        return False
+    return state in "ZX"
 
 
 def _read(descriptor: int) -> Running | None:
