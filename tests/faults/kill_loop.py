@@ -6,6 +6,7 @@ import http.client
 import random
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -111,4 +112,4 @@ def _status(port: int) -> int:
 
 def rest(seconds: float) -> None:
     """Let the daemon run for so long: it is to be killed at any moment."""
-    time.sleep(seconds)
+    threading.Event().wait(seconds)

@@ -17,7 +17,7 @@ from daemon.lock import find_daemon
 
 Daemons = Callable[..., DaemonProcess]
 LONG = os.environ.get("CHRONICLED_FAULTS") == "long"
-ROUNDS = 20 if LONG else 5
+ROUNDS = 20 if LONG else 4
 SEED = int(os.environ.get("CHRONICLED_SEED") or random.SystemRandom().randrange(1 << 32))
 START_SECONDS_MAX = 1.5
 """A start takes about so long."""

@@ -18,7 +18,7 @@ from waiting import wait_until
 
 Daemons = Callable[..., DaemonProcess]
 LONG = os.environ.get("CHRONICLED_FAULTS") == "long"
-SYNCS = (1, 2, 3, 5, 8, 13, 21) if LONG else (3, 8)
+SYNCS = (1, 2, 3, 5, 8, 13, 21) if LONG else (4,)
 DELAY_SECONDS = 0.3
 
 pytestmark = pytest.mark.needs("strace")
