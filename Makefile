@@ -60,7 +60,7 @@ $(PEERS)/.installed: benchmarks/peers-requirements.txt
 
 kill-loop: install ## Kill the daemon under load KILLS=200 times on a log of EVENTS=1000000
 	KILL_LOOP_KILLS=$(or $(KILLS),200) KILL_LOOP_EVENTS=$(or $(EVENTS),1000000) \
-		KILL_LOOP_SEED=$(SEED) $(BIN)/python -m pytest -q tests/faults/test_kill_loop.py $(ARGS)
+		KILL_LOOP_SEED=$(SEED) $(BIN)/python -m pytest -q -s tests/faults/test_kill_loop.py $(ARGS)
 
 faults-long: install ## The tests with real faults in their long form
 	CHRONICLED_FAULTS=long $(BIN)/python -m pytest tests/faults $(ARGS)
