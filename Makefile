@@ -7,12 +7,10 @@ PEERS := .venv-peers
 STAMP := $(VENV)/.installed
 WORKERS ?= 2
 ARGS ?=
-SEED ?= 1-10
-STEPS ?= 500
 
 .DEFAULT_GOAL := help
-.PHONY: help install run demo test check bench bench-quick bench-big bench-peers docs lock clean \
-	sim sim-long sim-mutants
+.PHONY: help install run demo test check bench bench-quick bench-big bench-peers docs lock clean
+.PHONY: sim sim-long sim-mutants kill-loop faults-long
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | \
@@ -65,13 +63,20 @@ $(PEERS)/.installed: benchmarks/peers-requirements.txt
 	@touch $@
 
 sim: install ## Simulate faults (SEED=1 or 1-20, STEPS=500; the same seed is the same run)
-	$(BIN)/python tests/simulation $(SEED) --steps $(STEPS) --jobs $(WORKERS)
+	$(BIN)/python tests/simulation $(or $(SEED),1-10) --steps $(or $(STEPS),500) --jobs $(WORKERS)
 
 sim-long: install ## Simulate 2,000 seeds and 20 that nobody has tried, of 500 steps, about an hour
 	$(BIN)/python tests/simulation 1-2000 --random 20 --steps 500 --jobs $(WORKERS)
 
 sim-mutants: install ## Plant bugs, and see that each is found within 200 seeds
 	$(BIN)/python tests/simulation 1-200 --steps 500 --jobs $(WORKERS) --mutants
+
+kill-loop: install ## Kill the daemon under load KILLS=200 times on a log of EVENTS=1000000
+	KILL_LOOP_KILLS=$(or $(KILLS),200) KILL_LOOP_EVENTS=$(or $(EVENTS),1000000) \
+		KILL_LOOP_SEED=$(SEED) $(BIN)/python -m pytest -q -s tests/faults/test_kill_loop.py $(ARGS)
+
+faults-long: install ## The tests with real faults in their long form
+	CHRONICLED_FAULTS=long $(BIN)/python -m pytest tests/faults $(ARGS)
 
 docs: install ## Renew the reference in docs/events.md from the catalog
 	$(BIN)/python tests/event_reference.py

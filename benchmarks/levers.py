@@ -349,7 +349,8 @@ def _process(log: EventLog) -> Iterator[None]:
         style="plain",
     )
     with closing(ProjectorProcess(settings)) as projector:
-        projector.start(SECONDS_MAX)
+        projector.start()
+        projector.opened(SECONDS_MAX)
         log.on_commit(lambda _: projector.wake())
         yield
 

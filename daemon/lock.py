@@ -4,12 +4,16 @@ The lock is a ``flock`` on ``chronicled.lock``: the kernel drops it when its hol
 it dies, so a lock file that was left behind means nothing by itself. Its text names the holder
 (pid, URL, Unix socket) for people, for the error of a second daemon, and for the command line,
 which finds the running daemon by it.
+
+The log itself is locked too: a second name of ``log.db``, in another directory, would have a
+write-ahead log of its own there, and two daemons that write through both destroy the log.
 """
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
+import logging
 import os
 import time
 from dataclasses import dataclass
@@ -29,6 +33,12 @@ VIEWS_FILE: Final = "views.db"
 # this must not take it for another daemon.
 _ATTEMPTS: Final = 10
 _PAUSE_SECONDS: Final = 0.03
+
+# A daemon that was killed leaves processes that hold the lock until they notice; on a busy machine
+# they are the last to be given time.
+_ORPHANS_SECONDS: Final = 15.0
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +64,7 @@ class DataDirectory:
     def __init__(self, path: Path, descriptor: int) -> None:
         self.path = path
         self._descriptor = descriptor
+        self._log_descriptor = -1
 
     @classmethod
     def acquire(cls, path: Path | str) -> DataDirectory:
@@ -74,13 +85,51 @@ class DataDirectory:
             descriptor = os.open(directory / LOCK_FILE, flags, 0o600)
         except OSError as error:
             raise StorageFailed(f"{directory} cannot be used: {error.strerror}") from error
-        if not _lock(descriptor):
+        if not _lock(descriptor) and not _outlast(descriptor, directory):
             holder = _read(descriptor)
             os.close(descriptor)
             raise DirectoryLocked(f"{directory} is in use by {holder or 'another process'}")
         held = cls(directory, descriptor)
+        try:
+            held.claim_log()
+        except DirectoryLocked:
+            held._close()
+            raise
         held.announce()
         return held
+
+    def claim_log(self) -> None:
+        """Lock the log's file, where there is one: once before it is opened, and once it is new.
+
+        The file stays open for as long as the directory is held: closing it would drop the locks
+        that SQLite has on it in this process.
+
+        Raises:
+            DirectoryLocked: the file is in use under another name.
+
+        """
+        try:
+            found = self.log_path.stat()
+        except OSError:
+            return
+        if self._log_descriptor >= 0:
+            if os.path.samestat(found, os.fstat(self._log_descriptor)):
+                return
+            # It was brought back from the backup: the one that is locked is no log any more.
+            os.close(self._log_descriptor)
+            self._log_descriptor = -1
+        try:
+            descriptor = os.open(self.log_path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return  # Whoever opens the log says why it cannot be read.
+        if not _lock(descriptor):
+            os.close(descriptor)
+            raise DirectoryLocked(
+                f"{self.log_path} is in use by another process, under another name",
+                hint="It is the same file as the log of another directory, by a link. Use that "
+                "directory, or make this one a copy.",
+            )
+        self._log_descriptor = descriptor
 
     @property
     def descriptor(self) -> int:
@@ -111,8 +160,13 @@ class DataDirectory:
         """Empty the lock file and let the lock go; the file stays, as removing it would race."""
         if self._descriptor >= 0:
             self._write(b"")
-            os.close(self._descriptor)
-            self._descriptor = -1
+            self._close()
+
+    def _close(self) -> None:
+        for descriptor in (self._log_descriptor, self._descriptor):
+            if descriptor >= 0:
+                os.close(descriptor)
+        self._log_descriptor = self._descriptor = -1
 
     def __enter__(self) -> Self:
         return self
@@ -157,6 +211,32 @@ def _lock(descriptor: int) -> bool:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return True
     return False
+
+
+def _outlast(descriptor: int, directory: Path) -> bool:
+    """Wait for the processes of a daemon that died; return whether the lock is held then."""
+    deadline = time.monotonic() + _ORPHANS_SECONDS
+    told = False
+    while (holder := _read(descriptor)) and _is_dead(holder.pid) and time.monotonic() < deadline:
+        if not told:
+            told = True
+            fields = {"data": str(directory), "pid": holder.pid}
+            _logger.warning("waiting for the processes of a daemon that died", extra=fields)
+        if _lock(descriptor):
+            return True
+    return False
+
+
+def _is_dead(pid: int) -> bool:
+    """Return whether a process is gone, or nothing is left of it but its exit code."""
+    try:
+        os.kill(pid, 0)
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (ProcessLookupError, FileNotFoundError):
+        return True
+    except OSError:
+        return False
+    return state in "ZX"
 
 
 def _read(descriptor: int) -> Running | None:

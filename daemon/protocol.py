@@ -22,6 +22,9 @@ from uvicorn.server import ServerState
 from daemon.api.answers import WHOLE, Receipts
 from daemon.api.direct import Direct, Taken, is_beginning
 from daemon.api.guard import by_socket
+from daemon.api.problems import problem_response
+from daemon.patience import REQUEST_SECONDS, Patience
+from domain.errors import RequestTimeout
 
 PIPELINE_MAX: Final = 256
 """How many requests of one connection may wait for their answers the short way."""
@@ -43,14 +46,19 @@ class Protocol(HttpToolsProtocol):
         app_state: dict[str, Any],
         _loop: asyncio.AbstractEventLoop | None = None,
         direct: Direct | None = None,
+        request_seconds: float = REQUEST_SECONDS,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
+        self.late: RequestResponseCycle | None = None
+        """The request that did not come in whole within its time, and is not answered."""
+        self._patience = Patience(self.loop, request_seconds, self._excused, self._refuse_late)
         self.unanswered: deque[Taken] = deque()
         """The requests that went directly and wait for their answers."""
         self._direct = direct
         self._local = False
         self._flushing = False
         self._parsing = False
+        self._headed = False
         self._ending = False
         self._quiet_since = 0.0
         # What came and is not served yet: the beginning of a request, or what has to wait.
@@ -65,6 +73,8 @@ class Protocol(HttpToolsProtocol):
         """Begin."""
         super().connection_made(transport)
         self._local = by_socket({"server": self.server, "client": self.client})
+        self._quiet_since = perf_counter()
+        self._watch(self.timeout_keep_alive)
 
     def data_received(self, data: bytes) -> None:
         """Serve what came."""
@@ -78,6 +88,8 @@ class Protocol(HttpToolsProtocol):
             self._missing -= len(data)
             if self._missing <= 0 and not self._waits:
                 self._serve(self._direct, self._release(), self._since)
+        if self._parsing or self._held:
+            self._patience.more(len(data))
 
     def _serve(self, direct: Direct, data: bytes, started: float) -> None:
         """Serve the requests in these bytes until one is not plain, or not complete."""
@@ -109,6 +121,7 @@ class Protocol(HttpToolsProtocol):
     def _hold(self, data: bytes, missing: int, started: float) -> None:
         self._held.append(data)
         self._missing, self._since = missing, started
+        self._patience.begin()
 
     def _release(self) -> bytes:
         data = b"".join(self._held)
@@ -122,8 +135,14 @@ class Protocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         """Note that the parser is inside a request."""
-        self._parsing = True
+        self._parsing, self._headed = True, False
+        self._patience.begin()
         super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        """Note that the request has its head, and is served."""
+        self._headed = True
+        super().on_headers_complete()
 
     def on_message_complete(self) -> None:
         """Note that it is not any more."""
@@ -179,7 +198,7 @@ class Protocol(HttpToolsProtocol):
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         if self._ending:
             cycle.keep_alive = False
-        super()._start_asgi_task(cycle, partial(_run, app, cycle))
+        super()._start_asgi_task(cycle, partial(_run, app, cycle, self))
 
     # -- how it ends ----------------------------------------------------------------------------
 
@@ -199,6 +218,29 @@ class Protocol(HttpToolsProtocol):
             seconds, self.timeout_keep_alive_handler
         )
 
+    def _excused(self) -> bool | None:
+        """Return whether the request that is coming waits for us; None where none is coming."""
+        if not (self._parsing or (self._held and not self._waits)):
+            return None
+        # Its head may come while the request before it is at work.
+        behind = not self._headed and self.cycle is not None and not self.cycle.response_complete
+        return self.flow.read_paused or bool(self.unanswered) or (self._parsing and behind)
+
+    def _refuse_late(self) -> None:
+        """End a request that does not come in whole: answer it if nobody did, and close."""
+        self._give_way()
+        cycle = self.cycle
+        if self._parsing and self._headed and not cycle.response_complete:
+            # Whoever waits for its body hears of it; whoever does not, answers as ever.
+            cycle.keep_alive = False
+            self.late = cycle
+            cycle.message_event.set()
+            return
+        if not self._headed and not self.transport.is_closing():
+            self._ending = True
+            self.transport.write(self._encoded(problem_response(too_late())))
+        self.transport.close()
+
     def shutdown(self) -> None:
         """Close the connection, after the answers to what it sent."""
         self._ending = True
@@ -209,14 +251,31 @@ class Protocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """End; what was not complete is refused as ever."""
         self._give_way()
+        self._patience.end()
         super().connection_lost(exc)
 
 
+def too_late() -> RequestTimeout:
+    """Return what is said to a request that does not come in whole."""
+    return RequestTimeout("The request did not come in whole within its time.")
+
+
 def _run(
-    app: ASGIApp, cycle: RequestResponseCycle, scope: Scope, receive: Receive, send: Send
+    app: ASGIApp,
+    cycle: RequestResponseCycle,
+    protocol: Protocol,
+    scope: Scope,
+    receive: Receive,
+    send: Send,
 ) -> Awaitable[None]:
     """Serve a request, and keep the head of a whole answer back until its body comes."""
     head: Message | None = None
+
+    async def incoming() -> Message:
+        message = await receive()
+        if protocol.late is cycle:
+            raise too_late()
+        return message
 
     async def answer(message: Message) -> None:
         nonlocal head
@@ -230,7 +289,7 @@ def _run(
             await send(head)
         await send(message)
 
-    return app(scope, receive, answer)
+    return app(scope, incoming, answer)
 
 
 def _write(cycle: RequestResponseCycle, head: Message, body: bytes) -> None:

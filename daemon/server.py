@@ -14,6 +14,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from daemon.api.problems import problem_response
+from daemon.patience import REQUEST_SECONDS
 from daemon.protocol import Protocol
 from domain.errors import NotReady
 
@@ -32,11 +33,19 @@ class Server(uvicorn.Server):
     """One HTTP server; ``stop`` ends it, signals are the daemon's business."""
 
     def __init__(
-        self, app: ASGIApp, sockets: Iterable[socket.socket], direct: Direct | None = None
+        self,
+        app: ASGIApp,
+        sockets: Iterable[socket.socket],
+        direct: Direct | None = None,
+        *,
+        request_seconds: float = REQUEST_SECONDS,
     ) -> None:
         config = uvicorn.Config(
             app,
-            http=partial(Protocol, direct=direct),  # type: ignore[arg-type]  # it is called
+            # It is called, not subclassed.
+            http=partial(  # type: ignore[arg-type]
+                Protocol, direct=direct, request_seconds=request_seconds
+            ),
             ws="none",
             lifespan="off",
             log_config=None,

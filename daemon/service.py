@@ -31,6 +31,7 @@ from daemon.background import Background
 from daemon.backup.process import BackupProcess
 from daemon.backup.starting import open_backup, record, recover
 from daemon.config import Config
+from daemon.descriptors import raise_descriptor_limit
 from daemon.eventlog.log import EventLog
 from daemon.lifecycle import Clock, settle_collector, system_clock
 from daemon.listeners import Listeners, bind
@@ -51,7 +52,6 @@ from domain.errors import (
     QueueFull,
     StorageFailed,
 )
-from projections.progress import Projector
 from projections.views import Views
 
 STOP_SECONDS: Final = 40.0
@@ -75,6 +75,7 @@ def serve(config: Config, *, allow_empty: bool = False) -> int:
     With ``allow_empty`` it begins an empty log where the backup cannot be asked for one.
     """
     os.umask(0o077)
+    raise_descriptor_limit()
     logs.configure(config.logging.level, config.logging.format)
     try:
         with DataDirectory.acquire(config.data) as directory:
@@ -105,7 +106,7 @@ class Parts:
     """The parts that work on the data directory, wired together."""
 
     log: EventLog
-    projector: Projector
+    projector: ProjectorProcess
     views: Views
     context: Context
     history: History
@@ -147,10 +148,11 @@ class Parts:
                 bounds=config.bounds,
             )
             undo.callback(log.close)
+            directory.claim_log()
             log.verify_tail()
             projector = _projector(config, directory)
             undo.callback(projector.close)
-            projector.start(_PROJECTOR_SECONDS)
+            projector.start()
             views = Views(
                 directory.views_path,
                 timeout_seconds=config.server.read_timeout_seconds,
@@ -170,6 +172,7 @@ class Parts:
                 names=(config.address.host,),
                 read_threads=config.server.read_threads,
                 read_seconds_max=config.server.read_timeout_seconds,
+                stream_clients_max=config.server.streams,
                 moments=history.moments,
                 history=history,
                 backup=backup,
@@ -325,7 +328,19 @@ class Daemon:
             self._notifier.status("waiting for the writer")
             await self._patiently(self._writer_answers(parts.log))
             app = create_app(parts.context)
-            self._server = Server(app, listeners.sockets, Direct(parts.context, app))
+            settle_collector()
+            # It has loaded its modules meanwhile.
+            await asyncio.to_thread(parts.projector.opened, _PROJECTOR_SECONDS)
+            # Whoever is answered finds the daemon by its lock file; who comes early waits.
+            self._directory.announce(
+                url=listeners.url, socket=str(listeners.path), started=self._clock()
+            )
+            self._server = Server(
+                app,
+                listeners.sockets,
+                Direct(parts.context, app),
+                request_seconds=self._config.server.request_timeout_seconds,
+            )
             await self._server.listening()
             self._opened(parts, listeners)
             tasks = {
@@ -345,10 +360,6 @@ class Daemon:
         return 0 if self._stopping.is_set() else 1
 
     def _opened(self, parts: Parts, listeners: Listeners) -> None:
-        settle_collector()
-        self._directory.announce(
-            url=listeners.url, socket=str(listeners.path), started=self._clock()
-        )
         self._notifier.ready(_status(parts))
         _logger.info(
             "ready",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from daemon.eventlog.requests import WriterBounds
+from daemon.patience import REQUEST_SECONDS
 from daemon.replay.limits import Bounds, MomentBounds
 from domain.limits import Limits
 
@@ -79,6 +80,16 @@ class ServerSettings(Section):
     read_threads: int = Field(4, ge=1, le=64, description="Threads that answer queries.")
     read_timeout_seconds: float = Field(
         10.0, gt=0, le=600, description="Longest run of one query (seconds); past it, 503."
+    )
+    streams: int = Field(
+        64, ge=1, le=10_000, description="Most event streams open at once; past it, 503."
+    )
+    request_timeout_seconds: float = Field(
+        REQUEST_SECONDS,
+        ge=0.1,
+        le=3_600,
+        description="How long a request may take to come in (seconds), and a second more for each "
+        "16 KiB of it; past it, 408.",
     )
 
     @field_validator("listen")

@@ -7,6 +7,7 @@
       Forbidden                     403  forbidden
         ReadOnly                    403  read_only
       NotFound                      404  not_found
+      RequestTimeout                408  request_timeout
       Conflict                      409
         VersionConflict             409  version_conflict
         BeyondHead                  409  beyond_head
@@ -105,6 +106,15 @@ class NotFound(ChronicledError):
     status = 404
     title = "Not found"
     hint = "Check the id; list the collection to see what is there."
+
+
+class RequestTimeout(ChronicledError):
+    """A request did not come in whole within its time."""
+
+    code = "request_timeout"
+    status = 408
+    title = "The request took too long to come in"
+    hint = "Send it again, whole; `[server] request_timeout_seconds` says how long it may take."
 
 
 class Conflict(ChronicledError):

@@ -27,8 +27,21 @@ PACKAGES = {
     "root": "",
     "mount": "mount",
     "nats-server": "nats-server",
+    "mkfs.ext4": "e2fsprogs",
+    "faketime": "faketime",
+    "memory-cgroup": "",
 }
 """Every component a test may name, and the Debian package that has it."""
+
+
+def no_memory_group() -> str:
+    """Return why no memory cgroup can be made here; empty when one can."""
+    first, second = Path("/sys/fs/cgroup/memory"), Path("/sys/fs/cgroup/cgroup.subtree_control")
+    if os.geteuid() == 0 and (first / "memory.limit_in_bytes").exists():
+        return "" if os.access(first, os.W_OK) else "the memory cgroup cannot be written"
+    if os.geteuid() == 0 and second.exists() and "memory" in second.read_text().split():
+        return "" if os.access(second.parent, os.W_OK) else "the cgroups cannot be written"
+    return "there is no memory cgroup that can be written"
 
 
 def missing(component: str) -> str:
@@ -41,6 +54,8 @@ def missing(component: str) -> str:
         own = f"python{sys.version_info.major}.{sys.version_info.minor}"
         same = Path("/usr/bin/python3").resolve().name == own
         return "" if same else f"/usr/bin/python3 is not {own}, the version of this environment"
+    if component == "memory-cgroup":
+        return no_memory_group()
     if shutil.which(component) is None:
         return f"{component} is not installed (Debian package {PACKAGES[component]})"
     return ""

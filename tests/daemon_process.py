@@ -60,6 +60,14 @@ class NotifySocket:
             for line in message.decode().splitlines():
                 self.messages.put(line)
 
+    def forget(self) -> None:
+        """Drop what was said so far, by whoever said it."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+            sender.sendto(b"FORGET=1", str(self.path))
+        # What was sent before comes before.
+        while self.messages.get(timeout=START_SECONDS) != "FORGET=1":
+            pass
+
     def close(self) -> None:
         """End the reader (an empty datagram tells it to) and close the socket."""
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
@@ -145,6 +153,12 @@ class DaemonProcess:
             if message.startswith(wanted):
                 return message
         pytest.fail(f"no {wanted} within {seconds:g} s:\n{self.stderr()}")
+
+    def forget_notified(self) -> Self:
+        """Drop the notifications of a daemon that is gone: the next one has to say them anew."""
+        assert self.notify is not None
+        self.notify.forget()
+        return self
 
     def wait_caught_up(self, *, seconds: float = START_SECONDS) -> Self:
         """Wait until ``/readyz`` answers 200: the projections have caught up once."""

@@ -12,6 +12,7 @@ from starlette.requests import Request
 
 from daemon.api.bodies import BUDGET_BATCHES, BodyBudget
 from daemon.api.operations import Operations
+from daemon.api.shared import Shared
 from daemon.api.signals import Signal
 from daemon.api.sse import CLIENTS_MAX, HEARTBEAT_SECONDS, Clients
 from daemon.api.threads import Threads
@@ -43,6 +44,14 @@ if TYPE_CHECKING:
     from daemon.workflows.follower import Follower
     from projections.progress import Projector
     from projections.views import Views
+
+StreamPage = tuple[bytes, int | None, int]
+"""The next frames of a stream, where to go on (None = at the end), and the head."""
+
+STREAM_SPACING_SECONDS: Final = 0.0002
+"""For each open stream: how long at least lies between two looks at the log. A thousand take a
+tenth of the loop's time, and hear of an event after a fifth of a second at the latest.
+"""
 
 READ_THREADS: Final = 4
 READ_SECONDS_MAX: Final = 10.0
@@ -110,13 +119,17 @@ class Context:
         self.appends = Appends(self.log, self.metrics)
         self.readers = Threads("read", self.read_threads)
         self.decoders = Decoders(self.limits, Threads("decode", _DECODE_THREADS))
-        self.stream_readers = Threads("stream", _STREAM_THREADS)
+        # Each stream waits for one read at a time, and their number is bounded: those that are
+        # open, and as many that are about to be.
+        self.stream_readers = Threads("stream", _STREAM_THREADS, 2 * self.stream_clients_max)
+        self.stream_pages: Shared[StreamPage] = Shared(self.stream_readers)
         # Of its own: a store that does not answer must not hold up any other question.
         self.store_readers = Threads("store", _STORE_THREADS)
         self.bodies = BodyBudget(BUDGET_BATCHES * self.limits.batch_bytes)
         self.clients = Clients(self.stream_clients_max)
         self.operations = Operations(self.clock)
-        self.committed, self.projected, self.stopping = Signal(), Signal(), Signal()
+        self.committed = Signal(STREAM_SPACING_SECONDS)
+        self.projected, self.stopping = Signal(), Signal()
         self.replayed = Signal()
         if self.moments is not None:
             self.moments.on_change(self.replayed.fire)

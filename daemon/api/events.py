@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from dataclasses import replace
+from functools import partial
 from typing import Annotated, Final
 
 import orjson
@@ -12,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from daemon.api.answers import Encoded, encode_page, respond
-from daemon.api.context import Context, InContext
+from daemon.api.context import Context, InContext, StreamPage
 from daemon.api.parameters import EventsParameters, StreamParameters
 from daemon.api.problems import ParameterFault
 from daemon.api.sse import EventStream, frame, wait_or_heartbeat
@@ -90,7 +91,9 @@ async def stream_events(
     after = _last_event_id(request)
     if after is None:
         after = context.log.head() if asked.after is None else asked.after
-    await context.readers.run(require_reached, context.log, after)
+    # Not by the readers: after a restart all streams come back at once, and browsers do not ask
+    # again for one that was refused.
+    await context.stream_readers.run(require_reached, context.log, after)
     return EventStream(
         _follow(context, _query(asked), after), clients=context.clients, stop=context.stopping
     )
@@ -116,7 +119,9 @@ async def _follow(
         while not context.draining:
             woken.clear()
             query = replace(query, after=position)
-            frames, following, as_of = await context.stream_readers.run(_frames, context, query)
+            frames, following, as_of = await context.stream_pages.ask(
+                (query, context.log.head()), partial(_frames, context, query)
+            )
             yield frames
             if following is None:
                 position = max(position, as_of)
@@ -125,8 +130,8 @@ async def _follow(
                 position = following
 
 
-def _frames(context: Context, query: EventQuery) -> tuple[bytes, int | None, int]:
-    """Return the next frames of a stream, where to go on (None = at the end), and the head."""
+def _frames(context: Context, query: EventQuery) -> StreamPage:
+    """Read the next frames of a stream."""
     page = context.log.select(query, STREAM_PAGE, _STREAM_BYTES)
     frames = [frame(to_json(event), kind=event.type, id=event.position) for event in page.events]
     return b"".join(frames), page.next_after, page.as_of

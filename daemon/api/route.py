@@ -22,6 +22,7 @@ from domain.errors import (
     NotReady,
     QueryTimeout,
     QueueFull,
+    RequestTimeout,
     ReservedType,
     StorageFailed,
     TooLarge,
@@ -35,7 +36,7 @@ from domain.errors import (
 Errors = tuple[type[ChronicledError], ...]
 LINES: Final = "application/x-ndjson"
 
-ALWAYS: Final[Errors] = (Forbidden, ChronicledError)
+ALWAYS: Final[Errors] = (Forbidden, RequestTimeout, ChronicledError)
 READ: Final[Errors] = (BeyondHead, BeforeHistory, Invalid, NewerEvent, NotReady, QueryTimeout)
 LIST: Final[Errors] = (*READ, InvalidCursor)
 WRITE: Final[Errors] = (

@@ -19,11 +19,12 @@ T = TypeVar("T")
 class Threads:
     """Runs blocking calls of the event loop on a few threads, and refuses to queue too many."""
 
-    def __init__(self, name: str, threads: int) -> None:
+    def __init__(self, name: str, threads: int, waiting: int | None = None) -> None:
+        """Make them; ``waiting`` calls may wait for them, else 32 for each thread."""
         self._name = name
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix=f"api-{name}")
         self._calls = 0
-        self._calls_max = threads * (1 + WAITING_PER_THREAD)
+        self._calls_max = threads + (threads * WAITING_PER_THREAD if waiting is None else waiting)
 
     async def run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a call on one of the threads and return its result.

@@ -27,7 +27,7 @@ LINE_BYTES_MIN: Final = 1024
 """A line is not cut below this to make it acceptable; a daemon that refuses it refuses all."""
 
 _NOT_READY: Final = 503
-_TRY_AGAIN: Final = frozenset({_NOT_READY, 507})
+_TRY_AGAIN: Final = frozenset({408, _NOT_READY, 507})
 _TOO_LARGE: Final = 413
 
 _HINT: Final = "Start it (`chronicled serve`), or give --wait to wait for it."

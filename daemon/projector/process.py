@@ -58,10 +58,13 @@ class ProjectorProcess(Projector):
         self._thread = threading.Thread(target=self._run, name="projector", daemon=True)
         self._show(self._statuses)
 
-    def start(self, timeout_seconds: float) -> None:
-        """Start the process, and wait until it has opened the views, or for so long."""
+    def start(self) -> None:
+        """Start the process, which loads its modules first."""
         self._thread.start()
-        self._heard.wait(timeout_seconds)
+
+    def opened(self, timeout_seconds: float) -> bool:
+        """Wait until the process has opened the views, or for so long; return whether it has."""
+        return self._heard.wait(timeout_seconds)
 
     @property
     def pid(self) -> int | None:

@@ -22,6 +22,7 @@ from daemon.api.direct import Direct
 from daemon.eventlog.log import EventLog
 from daemon.eventlog.requests import WriterBounds
 from daemon.lifecycle import Clock, ServiceThread, system_clock
+from daemon.patience import REQUEST_SECONDS
 from daemon.replay.history import moments_at_rest
 from daemon.server import Server
 from projections.runner import ProjectionRunner
@@ -59,6 +60,7 @@ class ApiServer:
         projecting: bool = True,
         writing: bool = True,
         replaying: bool = True,
+        request_seconds: float = REQUEST_SECONDS,
         **options: Any,
     ) -> None:
         """Open the parts."""
@@ -76,6 +78,7 @@ class ApiServer:
         self._projector = ServiceThread(self.runner, clock)
         self._projecting = projecting
         self._writing = writing
+        self._request_seconds = request_seconds
         self._directory = Path(tempfile.mkdtemp(prefix="chronicled-"))
         self.socket_path = self._directory / "http"
         self._listening = threading.Event()
@@ -134,7 +137,8 @@ class ApiServer:
         by_path.bind(os.fspath(self.socket_path))
         by_path.listen()
         app = create_app(self.context)
-        server = Server(app, (by_tcp, by_path), Direct(self.context, app))
+        direct = Direct(self.context, app)
+        server = Server(app, (by_tcp, by_path), direct, request_seconds=self._request_seconds)
         await server.listening()
         self._listening.set()
         await self._stop.wait()

@@ -199,10 +199,10 @@ def test_a_lost_answer_changes_neither_the_log_nor_the_totals(daemon: DaemonProc
     assert letter["count"] == 9
 
 
-def test_a_full_queue_and_a_full_disk_are_waited_out(daemon: DaemonProcess) -> None:
-    """503 and 507 mean later: the same lines are sent again, and each is recorded once."""
+def test_a_full_queue_a_full_disk_and_a_slow_line_are_waited_out(daemon: DaemonProcess) -> None:
+    """408, 503 and 507 mean later: the same lines are sent again, and each is recorded once."""
     port = int(daemon.url.rpartition(":")[2])
-    refusals = {2: 507, 3: 503, 5: 507}
+    refusals = {2: 507, 3: 503, 5: 408}
     with BadWay(port, refuses=lambda number: refusals.get(number, 0)) as way:
         done = chronicled(
             "append", "--url", way.url, text=lines(*(event(n) for n in range(1, 4001)))

@@ -6,9 +6,11 @@ import os
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from waiting import wait_until
 
 from daemon.lock import DataDirectory, Running, find_daemon
 from domain.errors import DirectoryLocked, StorageFailed
@@ -23,10 +25,26 @@ sys.stdin.read()
 """
 
 
+LEAVE = """
+import subprocess, sys
+from daemon.lock import DataDirectory
+held = DataDirectory.acquire(sys.argv[1])
+child = [sys.executable, "-c", "import sys; sys.stdin.read()"]
+subprocess.Popen(child, pass_fds=[held.descriptor])
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
 def hold(path: Path) -> subprocess.Popen[bytes]:
     """Return another process that holds the lock of ``path`` until its input ends."""
+    return begin(HOLD, path)
+
+
+def begin(program: str, path: Path) -> subprocess.Popen[bytes]:
+    """Return another process that has the lock of ``path``."""
     holder = subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        [sys.executable, "-c", program, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
     assert holder.stdout is not None
     assert holder.stdout.readline() == b"held\n"
@@ -117,3 +135,53 @@ def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageFailed, match="file/data cannot be used: Not a directory"):
         DataDirectory.acquire(tmp_path / "file" / "data")
+
+
+@pytest.mark.parametrize("reaped", [True, False])
+def test_what_a_dead_daemon_left_behind_is_waited_for(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, reaped: bool
+) -> None:
+    """A process of a daemon that was killed holds the lock: the next daemon is not refused."""
+    with begin(LEAVE, tmp_path) as holder, ThreadPoolExecutor(1) as pool:
+        holder.kill()
+        if reaped:
+            holder.wait()
+        acquiring = pool.submit(DataDirectory.acquire, tmp_path)
+        wait_until(lambda: "a daemon that died" in caplog.text, "it says that it waits")
+        assert not acquiring.done()
+        assert holder.stdin is not None
+        holder.stdin.close()
+        acquiring.result(20).release()
+
+
+def test_a_log_in_use_under_another_name_is_refused(tmp_path: Path) -> None:
+    """Two directories, one file: the second is refused, and can be had once the first is free."""
+    first, second = tmp_path / "first", tmp_path / "second"
+    for directory in (first, second):
+        directory.mkdir()
+    (first / "log.db").touch()
+    os.link(first / "log.db", second / "log.db")
+    with hold(first) as holder:
+        with pytest.raises(DirectoryLocked, match="under another name"):
+            DataDirectory.acquire(second)
+        assert find_daemon(second) is None
+        holder.kill()
+    DataDirectory.acquire(second).release()
+
+
+def test_a_log_that_is_new_is_locked_too(tmp_path: Path) -> None:
+    """A log that was made, or brought back, while the directory is held is locked from then on."""
+    held = DataDirectory.acquire(tmp_path / "first")
+    for _ in range(2):
+        (held.path / "log.db").unlink(missing_ok=True)
+        (held.path / "log.db").touch()
+        held.claim_log()
+        held.claim_log()
+        second = tmp_path / "second"
+        second.mkdir(exist_ok=True)
+        (second / "log.db").unlink(missing_ok=True)
+        os.link(held.path / "log.db", second / "log.db")
+        with pytest.raises(DirectoryLocked, match="under another name"):
+            DataDirectory.acquire(second)
+    held.release()
+    DataDirectory.acquire(second).release()

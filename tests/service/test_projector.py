@@ -63,7 +63,8 @@ def projector(log: EventLog, settings: Settings) -> Iterator[ProjectorProcess]:
     """Return a running projector of the log, which is woken by its commits."""
     with closing(ProjectorProcess(settings)) as projector:
         leave = log.on_commit(lambda _: projector.wake())
-        projector.start(SECONDS)
+        projector.start()
+        assert projector.opened(SECONDS)
         yield projector
         leave()
 
@@ -196,7 +197,8 @@ def test_a_log_that_cannot_be_read_is_tried_again(tmp_path: Path) -> None:
     """The child ends, the status says why not, and closing does not wait for the next try."""
     settings = Settings("no/log.db", str(tmp_path / "v"), 10, "NORMAL", "critical", "json")
     with closing(ProjectorProcess(settings)) as projector:
-        projector.start(SECONDS)
+        projector.start()
+        assert projector.opened(SECONDS)
         wait_until(lambda: states(projector) == {"failed"}, "the child has ended")
 
 

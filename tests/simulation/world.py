@@ -19,7 +19,7 @@ from typing import Any, Final
 from unittest import mock
 
 import apsw
-from clients import Follower, Reader, Writer
+from http_clients import Follower, Reader, Writer
 from disk import Connection, Disk
 from faults import Faults
 from life import Life
