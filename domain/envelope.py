@@ -53,6 +53,11 @@ _PLANE_ENDS: Final = "".join(
 )
 _FORBIDDEN: Final = re.compile(f"[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef{_PLANE_ENDS}]")
 
+TEXT_PATTERN: Final = r"^[^\u0000-\u001f\u007f-\u009f\ufdd0-\ufdef\ufffe\uffff]*$"
+"""Text for a JSON Schema: it says nothing of surrogates, nor of the other planes' last two."""
+JSON_TYPE_PATTERN: Final = r"^[^/;\s]+/([^/;\s]+\+)?[jJ][sS][oO][nN]\s*(;[\s\S]*)?$"
+"""A content type that is JSON, likewise."""
+
 _POINTER_MAX: Final = 400
 _UTF8_MAX: Final = 4
 """Bytes that one character has in UTF-8, at most."""

@@ -23,6 +23,14 @@ _DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 _AGO: Final = re.compile(
     "-" + "".join(rf"(?:(\d{{1,9}}){unit})?" for unit in UNITS), re.ASCII | re.IGNORECASE
 )
+_COUNTS: Final = [f"[0-9]{{1,9}}{unit}" for unit in UNITS]
+AGO_PATTERN: Final = "^-({})$".format(
+    "|".join(
+        first + "".join(f"({later})?" for later in _COUNTS[place:])
+        for place, first in enumerate(_COUNTS, 1)
+    )
+)
+"""How long ago, for a JSON Schema."""
 _LOCAL: Final = re.compile(r"\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?", re.ASCII)
 _PLAIN_SPAN: Final = re.compile(r"(\d+[wdhms])+", re.ASCII | re.IGNORECASE)
 
