@@ -13,7 +13,7 @@ from typing import Final, Self
 
 from domain.payloads.base import INTEGER_MAX
 from domain.suggest import shorten
-from domain.timestamps import MICROSECONDS, parse_timestamp
+from domain.timestamps import EARLIEST, MICROSECONDS, parse_timestamp
 
 UNITS: Final = {"w": 604_800, "d": 86_400, "h": 3_600, "m": 60, "s": 1}
 """The units of how long ago, in seconds."""
@@ -68,7 +68,7 @@ class Point:
 
     def moment_at(self, now: int) -> int | None:
         """Return the moment this names when it is ``now``, None for a position."""
-        return self.moment if self.ago is None else now - self.ago
+        return self.moment if self.ago is None else max(now - self.ago, EARLIEST)
 
 
 def refuse_ambiguous(text: str) -> None:

@@ -89,6 +89,30 @@ def test_what_is_no_http_was_refused_with_plain_text(
     assert json.loads(body)["code"] == "bad_request"
 
 
+@pytest.mark.parametrize("text", ["-999999999w", "-674434855h7s", "1970-01-01"])
+@pytest.mark.parametrize("path", ["/api/workflows", "/api/jobs", "/api/summary"])
+def test_a_time_before_the_year_1_was_a_fault_of_ours(
+    shared: ApiServer, path: str, text: str
+) -> None:
+    """So long ago the log knew nothing."""
+    with shared.client() as client:
+        answer = client.get(path, params={"as_of": text})
+    assert (answer.status_code, answer.json()["as_of"]) == (200, 0)
+
+
+def test_a_content_type_of_no_tokens_was_taken_for_json(shared: ApiServer) -> None:
+    """A media type is made of tokens; anything else is refused."""
+    sent = event("alert.notified", "a")
+    with shared.client() as client:
+        for type_ in ("application/json", "text/x.y+JSON; charset=utf-8"):
+            answer = client.post("/api/events", json=sent | {"datacontenttype": type_})
+            assert answer.status_code in (200, 201)
+        for type_ in ("é/json", "a b/json", "application/\u0001+json", "application/json\n"):
+            answer = client.post("/api/events", json=sent | {"datacontenttype": type_})
+            [fault] = answer.json()["errors"]
+            assert (answer.status_code, fault["pointer"]) == (422, "/datacontenttype")
+
+
 @pytest.mark.parametrize("text", ["0", "1770185565", "2026-02-04T00:00:00"])
 def test_a_number_of_seconds_was_taken_for_a_date(shared: ApiServer, text: str) -> None:
     """A date is written out; anything else is refused."""

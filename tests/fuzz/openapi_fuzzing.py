@@ -186,7 +186,8 @@ def _is_failure(_context: Any, failure: Any, case: Any, response: Any) -> bool:
     """
     if not isinstance(failure, RejectedPositiveData) or case.operation.label != "POST /api/events":
         return True
-    return not all(_is_undescribed(case.body, fault) for fault in response.json()["errors"])
+    faults = response.json()["errors"]
+    return not (faults and all(_is_undescribed(case.body, fault) for fault in faults))
 
 
 def _is_undescribed(body: Any, fault: Mapping[str, Any]) -> bool:

@@ -83,7 +83,7 @@ async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 
 async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Copy answers; end the connection where one is a stream that has become silent."""
+    """Copy answers; end the connection after one that is a stream, where it has become silent."""
     streaming = False
     while True:
         try:
@@ -95,6 +95,8 @@ async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
             return
         if not piece:
             return
-        streaming = streaming or _STREAM in piece
+        if _STREAM in piece:
+            streaming = True
+            piece = piece.replace(_STREAM, b"connection: close\r\n" + _STREAM, 1)
         writer.write(piece)
         await writer.drain()

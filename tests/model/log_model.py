@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 Json = Mapping[str, Any]
@@ -55,15 +55,6 @@ class LogModel:
     def head(self) -> int:
         """The newest position."""
         return self.base + len(self.events)
-
-    def copied(self) -> LogModel:
-        """Return a model that goes its own way from here."""
-        return replace(
-            self,
-            events=list(self.events),
-            letters=dict(self.letters),
-            offsets=dict(self.offsets),
-        )
 
     def append(self, batch: Sequence[Sent]) -> list[Receipt] | Refusal:
         """Take a request, all or nothing."""

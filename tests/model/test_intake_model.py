@@ -19,7 +19,7 @@ import httpx
 import hypothesis.strategies as st
 import pytest
 from daemon_process import DaemonProcess
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import (
     RuleBasedStateMachine,
     initialize,
@@ -48,6 +48,8 @@ from daemon.eventlog.log import EventLog
 LONG: Final = "CHRONICLED_MODEL_EXAMPLES"
 EXAMPLES: Final = int(os.environ.get(LONG, "20"))
 STEPS: Final = 25
+PHASES: Final = (Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink)
+"""The last one, which makes a failure short, would take longer than the short form may."""
 BATCH_MAX: Final = 8
 KILLS: Final = st.sampled_from([0, 0, 0, 1])
 """How often a daemon may be killed in one example: each start takes most of a second."""
@@ -360,6 +362,7 @@ def test_the_intake_does_what_the_model_says(running: DaemonProcess) -> None:
             stateful_step_count=STEPS,
             deadline=None,
             report_multiple_bugs=False,
+            phases=PHASES if LONG in os.environ else PHASES[:-1],
             derandomize=LONG not in os.environ,
             suppress_health_check=list(HealthCheck),
         ),
