@@ -21,7 +21,7 @@ from relay import Relay
 SEED: Final = 20260204
 LONG: Final = "CHRONICLED_FUZZ_CASES"
 LONG_SEED: Final = "CHRONICLED_FUZZ_SEED"
-EXAMPLES: Final = 8
+EXAMPLES: Final = 5
 EXAMPLES_LONG: Final = 40
 LARGE: Final = "POST /api/events"
 """The bounds of an event's schema in all of its content types make 6,000 cases: the short run

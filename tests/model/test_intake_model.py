@@ -352,7 +352,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DaemonProcess]
         daemon.close()
 
 
-@pytest.mark.timeout(0 if LONG in os.environ else 120)
+@pytest.mark.timeout(0 if LONG in os.environ else 300)
 def test_the_intake_does_what_the_model_says(running: DaemonProcess) -> None:
     """Receipts, refusals, pages, streams and dead letters are the model's, over kills too."""
     run_state_machine_as_test(
