@@ -10,8 +10,10 @@ import itertools
 import json
 import os
 import socket
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -20,6 +22,7 @@ import hypothesis.strategies as st
 import pytest
 from daemon_process import DaemonProcess
 from hypothesis import HealthCheck, Phase, settings
+from hypothesis.errors import HypothesisException
 from hypothesis.stateful import (
     RuleBasedStateMachine,
     initialize,
@@ -41,7 +44,7 @@ from sent_events import (
     lines_of,
     request_of,
 )
-from sse_client import received
+from sse_client import Received, received
 
 from daemon.eventlog.log import EventLog
 
@@ -60,6 +63,8 @@ SETTINGS: Final = {
     "CHRONICLED_SIZE__DISK_WARN_BYTES": "0",
 }
 
+SILENCES_MAX: Final = 3
+"""How often a stream may be silent for 15 seconds while something has to come."""
 LAST: Final = {
     "specversion": "1.0",
     "source": "/last",
@@ -73,14 +78,33 @@ LAST: Final = {
 _examples = itertools.count()
 
 
+class Running:
+    """A running daemon, which is there for all examples as long as none fails."""
+
+    def __init__(self, folder: Path) -> None:
+        """Start it below ``folder``."""
+        self._folder = folder
+        self._logs = itertools.count()
+        self.daemon = self._started()
+
+    def _started(self) -> DaemonProcess:
+        data = self._folder / f"data{next(self._logs)}"
+        return DaemonProcess(data, environment=SETTINGS).start()
+
+    def renew(self) -> None:
+        """Begin with an empty log: what an example left that failed must not spoil the next."""
+        self.daemon.close()
+        self.daemon = self._started()
+
+
 class Intake(RuleBasedStateMachine):
     """Clients that append, in every way, and read; the daemon may be killed at any moment."""
 
-    def __init__(self, daemon: DaemonProcess) -> None:
+    def __init__(self, running: Running) -> None:
         """Go on with the log of a running daemon."""
         super().__init__()
-        self.daemon = daemon
-        self.client = daemon.client()
+        self.running = running
+        self.client = running.daemon.client()
         self.kills = 0
 
     @initialize(kills=KILLS)
@@ -93,6 +117,9 @@ class Intake(RuleBasedStateMachine):
     def teardown(self) -> None:
         """Close the connection."""
         self.client.close()
+        failure = sys.exc_info()[1]
+        if isinstance(failure, Exception) and not isinstance(failure, HypothesisException):
+            self.running.renew()
 
     # -- appending -----------------------------------------------------------------------------
 
@@ -174,9 +201,9 @@ class Intake(RuleBasedStateMachine):
         if not answered:
             self.send_and_leave(*request_of("batch", sent))
         self.client.close()
-        self.daemon.kill()
-        self.daemon.start()
-        self.client = self.daemon.client()
+        self.running.daemon.kill()
+        self.running.daemon.start()
+        self.client = self.running.daemon.client()
         if not answered and self.head() != self.model.head:
             # It was recorded, and whole: what the model makes of it is compared below.
             self.model.append(sent)
@@ -184,7 +211,7 @@ class Intake(RuleBasedStateMachine):
 
     def send_and_leave(self, body: bytes, headers: dict[str, str]) -> None:
         """Send a request, and read no answer."""
-        url = httpx.URL(self.daemon.url)
+        url = httpx.URL(self.running.daemon.url)
         lines = [f"{name}: {value}\r\n" for name, value in headers.items()]
         head = f"POST /api/events HTTP/1.1\r\nhost: {url.host}\r\n{''.join(lines)}"
         with socket.create_connection((url.host, url.port), timeout=20) as connection:
@@ -247,10 +274,23 @@ class Intake(RuleBasedStateMachine):
             self.append(batch, "batch")
             self.append([Sent(LAST | {"id": f"last-{self.model.head}"})], "json")
             expected = [each for each in self.model.events if each.position > after and keep(each)]
-            found = list(itertools.islice(received(s), len(expected)))
+            found = self.streamed(s, len(expected))
         assert [each.id for each in found] == [str(each.position) for each in expected]
         assert [each.kind for each in found] == [each.event["type"] for each in expected]
         self.check_events([json.loads(each.data) for each in found], expected)
+
+    def streamed(self, response: httpx.Response, count: int) -> list[Received]:
+        """Return the next events of a stream; a comment says that it was silent for long."""
+        found: list[Received] = []
+        silences = 0
+        for each in received(response, comments=True):
+            silences += bool(each.comment)
+            assert silences < SILENCES_MAX, f"{len(found)} of {count} events were sent"
+            if not each.comment:
+                found.append(each)
+            if len(found) == count:
+                break
+        return found
 
     @rule(beyond=st.integers(1, 2**40))
     def ask_beyond_the_head(self, beyond: int) -> None:
@@ -343,17 +383,15 @@ class Intake(RuleBasedStateMachine):
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DaemonProcess]:
-    """Return a daemon that is there for all examples."""
-    daemon = DaemonProcess(tmp_path_factory.mktemp("model") / "data", environment=SETTINGS)
-    try:
-        yield daemon.start()
-    finally:
-        daemon.close()
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """Return a running daemon."""
+    running = Running(tmp_path_factory.mktemp("model"))
+    yield running
+    running.daemon.close()
 
 
 @pytest.mark.timeout(0 if LONG in os.environ else 300)
-def test_the_intake_does_what_the_model_says(running: DaemonProcess) -> None:
+def test_the_intake_does_what_the_model_says(running: Running) -> None:
     """Receipts, refusals, pages, streams and dead letters are the model's, over kills too."""
     run_state_machine_as_test(
         lambda: Intake(running),
@@ -367,7 +405,7 @@ def test_the_intake_does_what_the_model_says(running: DaemonProcess) -> None:
             suppress_health_check=list(HealthCheck),
         ),
     )
-    running.stop()
-    log = EventLog.open(running.data / "log.db")
+    assert running.daemon.stop() == 0
+    log = EventLog.open(running.daemon.data / "log.db")
     assert log.verify() == []
     log.close()
