@@ -89,7 +89,12 @@ class Running:
 
     def _started(self) -> DaemonProcess:
         data = self._folder / f"data{next(self._logs)}"
-        return DaemonProcess(data, environment=SETTINGS).start()
+        daemon = DaemonProcess(data, environment=SETTINGS)
+        try:
+            return daemon.start()
+        except BaseException:
+            daemon.close()
+            raise
 
     def renew(self) -> None:
         """Begin with an empty log: what an example left that failed must not spoil the next."""
