@@ -7,10 +7,12 @@ PEERS := .venv-peers
 STAMP := $(VENV)/.installed
 WORKERS ?= 2
 ARGS ?=
+CASES ?= 20000
+SEED ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help install run demo test check bench bench-quick bench-big bench-peers docs lock clean
-.PHONY: sim sim-long sim-mutants kill-loop faults-long
+.PHONY: sim sim-long sim-mutants kill-loop faults-long fuzz-api
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | \
@@ -45,6 +47,10 @@ check: install ## Lint, types, import contract, tidy tree, docs that fit the cod
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -q -n $(WORKERS) \
 		tests/test_tidy.py tests/test_imports.py tests/test_docs.py
+
+fuzz-api: install ## Ask a daemon for CASES things its OpenAPI document describes (SEED=1 repeats)
+	CHRONICLED_FUZZ_CASES=$(CASES) CHRONICLED_FUZZ_SEED=$(SEED) \
+		$(BIN)/python -m pytest -q tests/fuzz/test_openapi.py $(ARGS)
 
 bench: install ## Measure everything, side by side with limits and peers (ARGS="--only intake")
 	$(BIN)/python -m benchmarks $(ARGS)

@@ -22,9 +22,11 @@ from uvicorn.server import ServerState
 from daemon.api.answers import WHOLE, Receipts
 from daemon.api.direct import Direct, Taken, is_beginning
 from daemon.api.guard import by_socket
-from daemon.api.problems import problem_response
+from daemon.api.problems import BadRequestError, problem_response
 from daemon.patience import REQUEST_SECONDS, Patience
 from domain.errors import RequestTimeout
+
+_UNREADABLE: Final = "This is no HTTP request, or its target is longer than 64 KiB."
 
 PIPELINE_MAX: Final = 256
 """How many requests of one connection may wait for their answers the short way."""
@@ -194,6 +196,14 @@ class Protocol(HttpToolsProtocol):
             self._serve(self._direct, self._release(), self._since)
         if self._ending:
             self.shutdown()
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - the library's words
+        """Refuse what cannot be read, as everything is refused here; the connection ends."""
+        refusal = problem_response(BadRequestError(_UNREADABLE), {"connection": "close"})
+        lines = [*_lines(self.server_state.default_headers), *_lines(refusal.raw_headers)]
+        status = STATUS_LINE[refusal.status_code]
+        self.transport.write(b"".join((status, *lines, b"\r\n", refusal.body)))
+        self.transport.close()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         if self._ending:

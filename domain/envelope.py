@@ -46,13 +46,18 @@ _REQUIRED: Final = len(("specversion", "id", "source", "type", "subject", "data"
 _TEXT_EXTENSIONS: Final = frozenset(("correlationid", "causationid", "traceparent", "actor"))
 _EXTENSION_NAME: Final = re.compile(r"[a-z0-9]+")
 _DIGITS: Final = re.compile(r"[0-9]{1,19}")
-_JSON_TYPE: Final = re.compile(r"[^/;\s]+/([^/;\s]+\+)?json\s*(;.*)?", re.IGNORECASE | re.DOTALL)
+_WORD: Final = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+JSON_TYPE_PATTERN: Final = rf"^{_WORD}/({_WORD}[+])?[jJ][sS][oO][nN][ \t]*(;[\s\S]*)?$"
+"""A content type that is JSON."""
+_JSON_TYPE: Final = re.compile(JSON_TYPE_PATTERN)
 
 _PLANE_ENDS: Final = "".join(
     chr(plane << 16 | end) for plane in range(17) for end in (0xFFFE, 0xFFFF)
 )
 _FORBIDDEN: Final = re.compile(f"[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef{_PLANE_ENDS}]")
 
+TEXT_PATTERN: Final = r"^[^\u0000-\u001f\u007f-\u009f\ufdd0-\ufdef\ufffe\uffff]*$"
+"""Text for a JSON Schema: it says nothing of surrogates, nor of the other planes' last two."""
 _POINTER_MAX: Final = 400
 _UTF8_MAX: Final = 4
 """Bytes that one character has in UTF-8, at most."""

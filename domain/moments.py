@@ -13,7 +13,7 @@ from typing import Final, Self
 
 from domain.limits import INTEGER_MAX
 from domain.suggest import shorten
-from domain.timestamps import MICROSECONDS, parse_timestamp
+from domain.timestamps import EARLIEST, MICROSECONDS, parse_timestamp
 
 UNITS: Final = {"w": 604_800, "d": 86_400, "h": 3_600, "m": 60, "s": 1}
 """The units of how long ago, in seconds."""
@@ -23,6 +23,14 @@ _DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 _AGO: Final = re.compile(
     "-" + "".join(rf"(?:(\d{{1,9}}){unit})?" for unit in UNITS), re.ASCII | re.IGNORECASE
 )
+_COUNTS: Final = [f"[0-9]{{1,9}}{unit}" for unit in UNITS]
+AGO_PATTERN: Final = "^-({})$".format(
+    "|".join(
+        first + "".join(f"({later})?" for later in _COUNTS[place:])
+        for place, first in enumerate(_COUNTS, 1)
+    )
+)
+"""How long ago, for a JSON Schema."""
 _LOCAL: Final = re.compile(r"\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?", re.ASCII)
 _PLAIN_SPAN: Final = re.compile(r"(\d+[wdhms])+", re.ASCII | re.IGNORECASE)
 
@@ -60,7 +68,7 @@ class Point:
 
     def moment_at(self, now: int) -> int | None:
         """Return the moment this names when it is ``now``, None for a position."""
-        return self.moment if self.ago is None else now - self.ago
+        return self.moment if self.ago is None else max(now - self.ago, EARLIEST)
 
 
 def refuse_ambiguous(text: str) -> None:

@@ -15,7 +15,7 @@ from starlette.responses import Response
 
 from daemon.api.answers import Encoded, encode, respond
 from daemon.api.as_of import Shown, answer
-from daemon.api.asked import By, Reason, read_asked
+from daemon.api.asked import By, EventId, Reason, read_asked
 from daemon.api.context import Context, InContext
 from daemon.api.ingest import receipts
 from daemon.api.log_reads import position_of, read_through
@@ -44,7 +44,7 @@ class AlertsParameters(Listing):
     state: Annotated[
         list[AlertStatus],
         BeforeValidator(words),
-        Field(default_factory=list, description="One or several states."),
+        Field(default_factory=list, min_length=1, description="One or several states."),
     ]
     severity: Severity | None = None
     kind: Name | None = None
@@ -65,10 +65,8 @@ class Decision(BaseModel):
 
     by: By = None
     reason: Reason = None
-    id: str | None = Field(
-        default=None,
-        min_length=1,
-        max_length=256,
+    id: EventId = Field(
+        None,
         description="The id of the event, for a retry that must not record it twice. Without "
         "one, a repeat by the same person since the alert was last raised is the same event.",
     )

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from functools import cache, partial
+from typing import Any
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
+from fastapi.dependencies.utils import get_dependant
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
@@ -18,6 +21,7 @@ from daemon.api.context import Context
 from daemon.api.edge import Edge
 from daemon.api.guard import Guard
 from daemon.api.openapi import openapi_document
+from daemon.api.parameters import take_no_parameters
 from daemon.api.problems import (
     allowed_methods,
     answer_error,
@@ -29,7 +33,17 @@ from domain.errors import ChronicledError
 
 
 class PlainRoute(StarletteRoute):
-    """A route without the web framework's layers; it says who it is, as those do."""
+    """A route without the web framework's layers; it says who it is, as those do.
+
+    Paths that are another route's to the letter are none of its own.
+    """
+
+    def __init__(self, path: str, endpoint: Callable[..., Any], methods: list[str]) -> None:
+        super().__init__(path, endpoint, methods=methods)
+        others = [each.path for each in ROUTES if each.path != path and "{" not in each.path]
+        mine = self.path_regex
+        beside = "".join(f"(?!{re.escape(other)}$)" for other in others if mine.match(other))
+        self.path_regex = re.compile(beside + mine.pattern)
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         """Return whether this route serves a request, and what it adds to the scope."""
@@ -85,10 +99,12 @@ def create_app(context: Context) -> Edge:
         elif route.plain:
             app.router.routes.append(PlainRoute(route.path, route.endpoint, methods=[route.method]))
         else:
+            asked = get_dependant(path=route.path, call=route.endpoint).query_params
             app.add_api_route(
                 route.path,
                 route.endpoint,
                 methods=[route.method],
+                dependencies=None if asked else [Depends(take_no_parameters)],
                 response_model=None,
                 response_class=Response,
             )

@@ -14,6 +14,7 @@ from domain.errors import (
     InvalidCursor,
     NotReady,
     QueryTimeout,
+    TooLarge,
     Undecodable,
     UnsupportedMediaType,
 )
@@ -46,7 +47,7 @@ ARCHIVE_ROUTES: Final[tuple[Route, ...]] = (
         {202: Content(examples.operation, OperationShape)},
         (
             *(NotArchived, NoArchive, OperationRunningError, Undecodable),
-            *(UnsupportedMediaType, Invalid, NotReady),
+            *(TooLarge, UnsupportedMediaType, Invalid, NotReady),
         ),
         bodies=(Content(examples.decision, archive.Restoring),),
         body_required=False,

@@ -10,13 +10,16 @@ from starlette.requests import Request
 from daemon.api.bodies import Incoming, media_type, read_body
 from daemon.api.problems import invalid_body
 from daemon.intake.media import PLAIN
+from domain.envelope import TEXT_PATTERN
 from domain.errors import UnsupportedMediaType
 
 BODY_BYTES_MAX: Final = 64 * 1024
 
-By = Annotated[
-    str | None,
-    Field(min_length=1, max_length=256, pattern=r"^[^\x00-\x1f\x7f]+$", description="Who does it."),
+_Word = Annotated[str, Field(min_length=1, max_length=256, pattern=TEXT_PATTERN)]
+By = Annotated[_Word | None, Field(description="Who does it.")]
+EventId = Annotated[
+    _Word | None,
+    Field(description="The id of the event, for a retry that must not do it twice."),
 ]
 Reason = Annotated[str | None, Field(max_length=4096, description="Why.")]
 
@@ -40,6 +43,6 @@ async def read_asked(
     if name != PLAIN:
         raise UnsupportedMediaType(f"The body has to be {PLAIN}.")
     try:
-        return model.model_validate_json(body)
+        return model.model_validate_json(body, strict=True)
     except ValidationError as error:
         raise invalid_body(error, model) from None

@@ -57,7 +57,7 @@ class DiffParameters(Parameters):
     status: Annotated[
         Sequence[JobStatus],
         BeforeValidator(words),
-        Field(description="With `jobs`: one or several statuses at the later point."),
+        Field(min_length=1, description="With `jobs`: one or several statuses at the later point."),
     ] = ()
     limit: Limit = LIMIT_DEFAULT
     cursor: Cursor = None

@@ -10,7 +10,6 @@ import orjson
 from daemon.api.health import projection_document
 from daemon.api.operations import Kind, Operation
 from daemon.api.problems import ParameterFault, problem_document
-from daemon.api.sse import frame
 from daemon.api.writing import receipt_document
 from daemon.release import PROGRAM_VERSION
 from daemon.size.disk import Lines
@@ -71,10 +70,10 @@ def event() -> dict[str, Any]:
     return to_structured(_recorded("job.submitted")[0])
 
 
-def event_stream() -> str:
-    """Return a stretch of the live stream."""
+def event_stream() -> dict[str, Any]:
+    """Return an event of the live stream."""
     first = _recorded("job.submitted")[0]
-    return frame(to_json(first), kind=first.type, id=first.position).decode()
+    return {"event": first.type, "id": str(first.position), "data": to_json(first).decode()}
 
 
 def new_event() -> dict[str, Any]:
@@ -343,9 +342,9 @@ def asked_operation() -> dict[str, Any]:
     return {"kind": "rebuild", "projection": "jobs"}
 
 
-def operation_stream() -> str:
+def operation_stream() -> dict[str, Any]:
     """Return one change of an operation as it is streamed."""
-    return frame(orjson.dumps(operation()), kind="running").decode()
+    return {"event": "running", "data": orjson.dumps(operation()).decode()}
 
 
 def exposition() -> str:

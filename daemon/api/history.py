@@ -11,6 +11,7 @@ from daemon.api.answers import Receipts
 from daemon.api.bodies import Incoming, media_type, read_body
 from daemon.api.context import Context
 from daemon.api.ingest import decoded, receipts
+from daemon.api.parameters import refuse_parameters
 from daemon.api.writing import append
 from daemon.eventlog.requests import Work
 from daemon.intake.media import LINES
@@ -40,6 +41,7 @@ async def post_history(context: Context, incoming: Incoming) -> Receipts:
     """
     started = perf_counter()
     try:
+        refuse_parameters(incoming.scope)
         if media_type(incoming) not in LINES:
             raise UnsupportedMediaType("History is read as NDJSON (application/x-ndjson).")
         with context.bodies.hold() as share:

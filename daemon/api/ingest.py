@@ -14,6 +14,7 @@ from typing import Final, TypeVar
 from daemon.api.answers import Receipts
 from daemon.api.bodies import SMALL_BODY_BYTES, Headers, Incoming, media_type, read_body
 from daemon.api.context import Context
+from daemon.api.parameters import refuse_parameters
 from daemon.api.writing import append, receipt_document
 from daemon.eventlog.requests import Append, Appended
 from daemon.intake.media import BATCH, LINES, PLAIN, STRUCTURED
@@ -33,6 +34,7 @@ async def post_events(context: Context, incoming: Incoming) -> Receipts:
     """Append CloudEvents: one, a batch, NDJSON, or one in binary mode."""
     started = perf_counter()
     try:
+        refuse_parameters(incoming.scope)
         decode = decoder(incoming, context.limits)
         with context.bodies.hold() as share:
             body = await read_body(incoming, context.limits.batch_bytes, share)

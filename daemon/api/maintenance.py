@@ -91,7 +91,7 @@ async def start_operation(request: Request, context: InContext) -> Response:
         raise UnsupportedMediaType(f"The body has to be {PLAIN}.")
     body = await read_body(incoming, _BODY_BYTES_MAX)
     try:
-        asked = Asked.model_validate_json(body)
+        asked = Asked.model_validate_json(body, strict=True)
     except ValidationError as error:
         raise invalid_body(error, Asked) from None
     work = _work(context, asked)

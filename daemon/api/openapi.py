@@ -11,13 +11,17 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import TypeAdapter
 
 from daemon.api import examples
+from daemon.api.event_shapes import NewCloudEvent
 from daemon.api.route import ALWAYS, Content, Errors, Route
 from daemon.api.routes import ROUTES
-from daemon.api.schemas import NewCloudEvent, Problem
+from daemon.api.schemas import Problem
+from daemon.intake.formats import FORMATS
 from daemon.release import PROGRAM_VERSION
 from domain.catalog import event_types
 
 _REF: Final = "#/components/schemas/{model}"
+_IN_PATH: Final = {"format": {"type": "string", "enum": sorted(FORMATS)}}
+"""What may stand in the paths of plain routes."""
 _PROBLEM: Final = "application/problem+json"
 _ABOUT: Final = (
     "Events in; jobs, alerts and files out. Every answer says `as_of`, the log position up to "
@@ -63,15 +67,24 @@ def _schemas() -> tuple[dict[Any, Any], dict[str, Any]]:
     found, document = TypeAdapter.json_schemas(adapters, ref_template=_REF)
     refs = {shape: schema for (shape, _), schema in found.items()}
     schemas: dict[str, Any] = document["$defs"]
-    event = schemas[NewCloudEvent.__name__]["properties"]
-    event["type"]["enum"] = list(payloads)
-    event["data"]["anyOf"] = [*(refs[model] for model in payloads.values()), {"type": "null"}]
+    event = schemas[NewCloudEvent.__name__]
+    event["properties"]["type"]["enum"] = list(payloads)
+    event["properties"]["data"]["anyOf"] = [*map(refs.get, payloads.values()), {"type": "null"}]
+    event["anyOf"] = [_pair(name, refs[model], schemas) for name, model in payloads.items()]
     return refs, schemas
+
+
+def _pair(name: str, data: dict[str, Any], schemas: dict[str, Any]) -> dict[str, Any]:
+    """Return that an event of this type has the type's data; none where no field has to be."""
+    needed = schemas[data["$ref"].rpartition("/")[2]].get("required", [])
+    said = data if needed else {"anyOf": [data, {"type": "null"}]}
+    pair: dict[str, Any] = {"properties": {"type": {"const": name}, "data": said}}
+    return {**pair, "required": ["data"]} if needed else pair
 
 
 def _plain_parameters(route: Route) -> list[dict[str, Any]]:
     in_path = [
-        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+        {"name": name, "in": "path", "required": True, "schema": _IN_PATH[name]}
         for name in re.findall(r"{(\w+)}", route.path)
     ]
     if route.parameters is None:
@@ -103,7 +116,7 @@ def _responses(route: Route, refs: dict[Any, Any]) -> dict[str, Any]:
 def _refusals(errors: Errors, schema: Any) -> dict[str, Any]:
     """Return the problem responses of some errors; those of one status share a response."""
     by_status: dict[int, list[Any]] = {}
-    for error in errors:
+    for error in dict.fromkeys(errors):
         by_status.setdefault(error.status, []).append(error)
     return {
         str(status): {

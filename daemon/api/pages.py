@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from daemon.api.answers import JsonResponse
+from daemon.api.parameters import refuse_parameters
 from daemon.api.problems import problem_types
 
 _HEADERS: Final = {
@@ -43,11 +44,13 @@ def _page(title: str, body: Iterable[str]) -> HTMLResponse:
 
 async def openapi_json(request: Request) -> Response:
     """Describe every operation for programs (OpenAPI 3.1)."""
+    refuse_parameters(request.scope)
     return JsonResponse(request.app.state.document())
 
 
 async def docs_page(request: Request) -> Response:
     """Show every operation to people."""
+    refuse_parameters(request.scope)
     document: Mapping[str, Any] = request.app.state.document()
     parts = [
         f"<p>{escape(document['info']['description'])}</p>",
@@ -94,8 +97,9 @@ def _text(example: object) -> str:
     return orjson.dumps(example, option=orjson.OPT_INDENT_2).decode()
 
 
-async def errors_page(_request: Request) -> Response:
+async def errors_page(request: Request) -> Response:
     """Show every error code to people; a problem's `type` points at one of its lines."""
+    refuse_parameters(request.scope)
     rows = [
         f'<tr id="{error.code}"><td><code>{error.code}</code></td><td>{error.status}</td>'
         f"<td>{escape(error.title)}</td><td>{escape(error.hint)}</td></tr>"

@@ -21,16 +21,19 @@ from pydantic import (
     model_validator,
 )
 from starlette.requests import Request
+from starlette.types import Scope
 
 from daemon.api.problems import ParameterFault, invalid_parameters
 from domain.catalog import event_types, find_type
 from domain.errors import Invalid
 from domain.job import JobStatus
 from domain.limits import INTEGER_MAX
-from domain.moments import Point
+from domain.moments import AGO_PATTERN, Point
 from domain.suggest import did_you_mean, shorten
 from domain.timestamps import parse_timestamp
 from projections.paging import LIMIT_DEFAULT, LIMIT_MAX
+
+_CURSOR_MAX: Final = 16_384
 
 TIMEOUT_SECONDS_MAX: Final = 30.0
 """Longest wait for a position (seconds)."""
@@ -58,12 +61,17 @@ def words(value: object) -> list[str]:
     return found
 
 
+def _known_types() -> list[str]:
+    return [entry.name for entry in event_types()]
+
+
 def _event_types(value: object) -> list[str]:
     names = words(value)
     for name in names:
         if find_type(name) is None:
-            known = [entry.name for entry in event_types()]
-            raise ValueError(f"unknown event type {shorten(name)}; {did_you_mean(name, known)}")
+            raise ValueError(
+                f"unknown event type {shorten(name)}; {did_you_mean(name, _known_types())}"
+            )
     return names
 
 
@@ -77,7 +85,16 @@ Moment = Annotated[
 AsOf = Annotated[
     str,
     AfterValidator(_checked_point),
-    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string"}]}),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "integer", "minimum": 0},
+                {"type": "string", "format": "date-time"},
+                {"type": "string", "format": "date"},
+                {"type": "string", "pattern": AGO_PATTERN},
+            ]
+        }
+    ),
 ]
 """A position, an RFC 3339 date-time, a date, or how long ago: see `domain.moments`."""
 
@@ -95,6 +112,10 @@ MemberId = Annotated[
 """The id of one job or alert out of the path, where it stands percent-encoded."""
 
 
+def _instead(name: str, known: list[str]) -> str:
+    return did_you_mean(name, known) if known else "this route has none"
+
+
 class Parameters(BaseModel):
     """The parameters of one route; unknown ones are refused."""
 
@@ -108,7 +129,7 @@ class Parameters(BaseModel):
         if unknown:
             faults = [
                 ParameterFault(
-                    detail=f"unknown parameter {shorten(name)}; {did_you_mean(name, known)}",
+                    detail=f"unknown parameter {shorten(name)}; {_instead(name, known)}",
                     code="unknown_parameter",
                     parameter=name[:80],
                 )
@@ -146,8 +167,15 @@ class Reading(Parameters):
 
 Limit = Annotated[int, Field(ge=1, le=LIMIT_MAX, description="Most items of the page.")]
 Cursor = Annotated[
-    str | None,
-    Field(max_length=16_384, description="The `next` of the page before, with the same filters."),
+    Annotated[
+        str,
+        Field(max_length=_CURSOR_MAX),
+        WithJsonSchema(
+            {"type": "string", "pattern": "^([0-9]+[.])?[A-Za-z0-9_-]+$", "maxLength": _CURSOR_MAX}
+        ),
+    ]
+    | None,
+    Field(description="The `next` of the page before, with the same filters."),
 ]
 
 
@@ -173,8 +201,13 @@ class JobsParameters(Listing):
     status: Annotated[
         list[JobStatus],
         BeforeValidator(words),
-        Field(description="One or several canonical statuses.", examples=[["failed", "lost"]]),
-    ] = []
+        Field(
+            default_factory=list,
+            min_length=1,
+            description="One or several canonical statuses.",
+            examples=[["failed", "lost"]],
+        ),
+    ]
     kind: Name | None = None
     name: Name | None = None
     owner: Name | None = None
@@ -203,9 +236,14 @@ class HistoryParameters(Listing):
 
 
 EventType = Annotated[
-    list[str],
+    list[Annotated[str, WithJsonSchema({"type": "string", "enum": _known_types()})]],
     BeforeValidator(_event_types),
-    Field(description="One or several event types.", examples=[["job.failed"]]),
+    Field(
+        default_factory=list,
+        min_length=1,
+        description="One or several event types.",
+        examples=[["job.failed"]],
+    ),
 ]
 
 
@@ -213,7 +251,7 @@ class StreamParameters(Parameters):
     """Which events a live stream sends, and where it starts."""
 
     stream: Annotated[Name | None, Field(description="The stream: `category/subject`.")] = None
-    type: EventType = []
+    type: EventType
     source: Name | None = None
     correlation: Annotated[Name | None, Field(description="The `correlationid`.")] = None
     after: Annotated[
@@ -235,6 +273,22 @@ class EventsParameters(StreamParameters):
 
 
 P = TypeVar("P", bound=Parameters)
+
+
+def refuse_parameters(scope: Scope) -> None:
+    """Refuse every query parameter: for a route that has none.
+
+    Raises:
+        Invalid: one is given.
+
+    """
+    if scope["query_string"]:
+        read_parameters(Parameters, Request(scope))
+
+
+async def take_no_parameters(request: Request) -> None:
+    """Do the same, as the web framework calls it."""
+    refuse_parameters(request.scope)
 
 
 def read_parameters(model: type[P], request: Request) -> P:

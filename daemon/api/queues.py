@@ -16,7 +16,7 @@ from starlette.responses import Response
 from daemon.api.alerts import SOURCE
 from daemon.api.answers import AS_OF_HEADER, Encoded, JsonResponse, encode, respond
 from daemon.api.as_of import Shown, answer
-from daemon.api.asked import By, Reason, read_asked
+from daemon.api.asked import By, EventId, Reason, read_asked
 from daemon.api.context import Context, InContext
 from daemon.api.ingest import receipts
 from daemon.api.log_reads import read_through
@@ -64,12 +64,7 @@ class QueueOrder(BaseModel):
 
     by: By = None
     reason: Reason = None
-    id: str | None = Field(
-        default=None,
-        min_length=1,
-        max_length=256,
-        description="The id of the event, for a retry that must not do it twice.",
-    )
+    id: EventId = None
 
 
 async def list_queues(

@@ -8,6 +8,9 @@ from typing import Any, Final
 
 from daemon.api import examples, schemas
 from daemon.api.parameters import Parameters
+from daemon.api.problems import BadRequestError
+from daemon.archive.errors import ArchiveDamaged, NoArchive
+from daemon.backup.errors import StoreRefused, StoreUnavailable
 from daemon.intake.media import PLAIN
 from domain.errors import (
     BeforeHistory,
@@ -36,9 +39,11 @@ from domain.errors import (
 Errors = tuple[type[ChronicledError], ...]
 LINES: Final = "application/x-ndjson"
 
-ALWAYS: Final[Errors] = (Forbidden, RequestTimeout, ChronicledError)
+ALWAYS: Final[Errors] = (BadRequestError, Forbidden, Invalid, RequestTimeout, ChronicledError)
 READ: Final[Errors] = (BeyondHead, BeforeHistory, Invalid, NewerEvent, NotReady, QueryTimeout)
 LIST: Final[Errors] = (*READ, InvalidCursor)
+ARCHIVED: Final[Errors] = (NoArchive, ArchiveDamaged, StoreRefused, StoreUnavailable)
+"""Of a route that shows what may have to come out of the archive."""
 WRITE: Final[Errors] = (
     Undecodable,
     VersionConflict,
@@ -55,7 +60,7 @@ WRITE: Final[Errors] = (
 )
 
 DECISION: Final[Errors] = (
-    *(NotFound, NewerEvent, Undecodable, UnsupportedMediaType, Invalid),
+    *(NotFound, NewerEvent, Undecodable, TooLarge, UnsupportedMediaType, Invalid),
     *WRITE[-4:],
 )
 

@@ -11,6 +11,7 @@ from daemon.api import (
     changes,
     deadletter_shapes,
     deadletters,
+    event_shapes,
     events,
     examples,
     files,
@@ -38,8 +39,20 @@ from daemon.api.operation_shapes import OperationShape
 from daemon.api.operations import OperationRunningError
 from daemon.api.queue_routes import QUEUE_ROUTES
 from daemon.api.retention_routes import RETENTION_ROUTES
-from daemon.api.route import DECIDED, DECISION, LINES, LIST, READ, WRITE, Content, Route, ok
+from daemon.api.route import (
+    ARCHIVED,
+    DECIDED,
+    DECISION,
+    LINES,
+    LIST,
+    READ,
+    WRITE,
+    Content,
+    Route,
+    ok,
+)
 from daemon.api.size_routes import SIZE_ROUTES
+from daemon.archive.errors import NoArchive
 from daemon.backup.errors import NoBackup, StoreRefused, StoreUnavailable
 from daemon.intake.media import BATCH, PLAIN, STRUCTURED
 from daemon.intake.retrying import AlreadyRetried, NotKept, StillUndecodable
@@ -56,15 +69,16 @@ from domain.errors import (
     QueryTimeout,
     TooLarge,
     Unavailable,
+    Undecodable,
     UnknownType,
     UnsupportedMediaType,
     VersionConflict,
 )
 
 _EVENTS_IN: Final = (
-    Content(examples.new_event, schemas.NewCloudEvent, PLAIN),
-    Content(examples.new_event, schemas.NewCloudEvent, STRUCTURED),
-    Content(examples.new_batch, list[schemas.NewCloudEvent], BATCH),
+    Content(examples.new_event, event_shapes.NewCloudEvent, PLAIN),
+    Content(examples.new_event, event_shapes.NewCloudEvent, STRUCTURED),
+    Content(examples.new_batch, list[event_shapes.NewCloudEvent], BATCH),
     Content(examples.new_lines, str, LINES),
 )
 _MESSAGES_IN: Final = (
@@ -140,14 +154,14 @@ ROUTES: Final = (
         events.list_events,
         "events",
         ok(examples.page(examples.event), schemas.Page[schemas.Event]),
-        (Invalid, UnknownType, InvalidCursor, Unavailable),
+        (BeyondHead, Invalid, UnknownType, InvalidCursor, *ARCHIVED, Unavailable),
     ),
     Route(
         "GET",
         "/api/events/stream",
         events.stream_events,
         "events",
-        {200: Content(examples.event_stream, str, "text/event-stream")},
+        {200: Content(examples.event_stream, event_shapes.StreamedEvent, "text/event-stream")},
         (BeyondHead, Invalid, UnknownType, InvalidCursor, Unavailable),
     ),
     Route(
@@ -164,7 +178,7 @@ ROUTES: Final = (
         jobs.get_job,
         "jobs",
         ok(examples.detail(examples.job), schemas.JobDetail),
-        (NotFound, *READ),
+        (NotFound, *READ, *ARCHIVED),
     ),
     Route(
         "GET",
@@ -172,7 +186,7 @@ ROUTES: Final = (
         jobs.get_history,
         "jobs",
         ok(examples.page(examples.history_entry), schemas.Page[schemas.HistoryEntry]),
-        (NotFound, *LIST),
+        (NotFound, *LIST, *ARCHIVED),
     ),
     Route(
         "GET",
@@ -274,7 +288,10 @@ ROUTES: Final = (
         changes.get_diff,
         "history",
         {200: Content(examples.stream_diff, story_shapes.StreamDiff | story_shapes.JobsDiff)},
-        (NotFound, BeyondHead, BeforeHistory, Invalid, InvalidCursor, QueryTimeout),
+        (
+            *(NotFound, BeyondHead, BeforeHistory, Invalid, InvalidCursor, NewerEvent),
+            *(*ARCHIVED, QueryTimeout),
+        ),
     ),
     Route(
         "GET",
@@ -282,7 +299,7 @@ ROUTES: Final = (
         changes.get_steps,
         "history",
         ok(examples.page(examples.step), schemas.Page[story_shapes.StepShape]),
-        (NotFound, Invalid, InvalidCursor, QueryTimeout),
+        (NotFound, BeyondHead, Invalid, InvalidCursor, NewerEvent, *ARCHIVED, QueryTimeout),
     ),
     Route(
         "GET",
@@ -353,7 +370,10 @@ ROUTES: Final = (
         maintenance.start_operation,
         "daemon",
         {202: Content(examples.operation, OperationShape)},
-        (NotFound, NoBackup, OperationRunningError, UnsupportedMediaType, Invalid, NotReady),
+        (
+            *(NotFound, NoBackup, OperationRunningError, NoArchive, Undecodable, TooLarge),
+            *(UnsupportedMediaType, Invalid, NotReady),
+        ),
         bodies=(Content(examples.asked_operation, maintenance.Asked),),
     ),
     Route(
@@ -377,7 +397,7 @@ ROUTES: Final = (
         "/api/operations/{id}/stream",
         maintenance.stream_operation,
         "daemon",
-        {200: Content(examples.operation_stream, str, "text/event-stream")},
+        {200: Content(examples.operation_stream, event_shapes.StreamedChange, "text/event-stream")},
         (NotFound, Unavailable),
     ),
     *MAINTENANCE_ROUTES,

@@ -72,24 +72,6 @@ class Event(BaseModel):
     recordedtime: AwareDatetime
 
 
-class NewCloudEvent(BaseModel):
-    """A CloudEvent 1.0 on its way in; further attributes are extensions and kept as given."""
-
-    model_config = ConfigDict(extra="allow", defer_build=True)
-
-    specversion: Literal["1.0"]
-    id: str = Field(min_length=1, description="With `source` the key for idempotency.")
-    source: str = Field(min_length=1)
-    type: str
-    subject: str = Field(min_length=1, description="The job id, alert id or file path.")
-    time: AwareDatetime | None = Field(None, description="When it happened; default: now.")
-    datacontenttype: str | None = None
-    data: dict[str, Any] | None = Field(None, description="Checked against the type's model.")
-    expectedversion: int | None = Field(
-        None, ge=0, description="Append only when the stream is at this version (0 = new)."
-    )
-
-
 class ReceiptShape(Shape):
     """Where an event stands in the log."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, date, datetime
 from functools import partial
 from typing import Annotated, Any, Final, Literal
@@ -27,8 +28,19 @@ MESSAGE: Final = ("type", "job", "info", "created", "id", "meta", "result", "msg
 """The fields of a message, in the order in which flowlord writes them."""
 _ALWAYS: Final = ("type", "info")
 _DAY: Final = 24 * 3600 * MICROSECONDS
+_DAY_TEXT: Final = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 
 Result = Literal["complete", "error", "alert", "warn", "running"]
+
+
+def _written_out(value: object) -> object:
+    # Pydantic takes a number for seconds since 1970.
+    if isinstance(value, str) and _DAY_TEXT.fullmatch(value) is None:
+        raise ValueError(f"{shorten(value)} is no date such as 2026-02-04")
+    return value
+
+
+Day = Annotated[date, BeforeValidator(_written_out)]
 
 
 class TasksParameters(Listing):
@@ -44,12 +56,13 @@ class TasksParameters(Listing):
         BeforeValidator(words),
         Field(
             default_factory=list,
+            min_length=1,
             description="One or several results; `running` = none yet.",
             examples=[["error", "alert"]],
         ),
     ]
     day: Annotated[
-        date | None, Field(alias="date", description="The day of the creation, in UTC.")
+        Day | None, Field(alias="date", description="The day of the creation, in UTC.")
     ] = None
     since: Since = None
     until: Until = None

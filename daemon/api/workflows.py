@@ -96,5 +96,6 @@ def _after(context: Context, asked: Reading, as_of: int) -> datetime:
     if asked.point is not None:
         events = context.log.read(as_of - 1, 1) if as_of else []
         then = asked.point.moment_at(moment)
-        moment = then or (events[0].recordedtime if events else moment)
+        recorded = events[0].recordedtime if events else moment
+        moment = recorded if then is None else then
     return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=moment)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from daemon.cli.listing import read_list, show_list
+from daemon.cli.listing import show_list
 from daemon.cli.output import Column, column
 from daemon.cli.session import Session, with_session
 
@@ -30,4 +30,4 @@ LIST_COLUMNS = (
 def list_sources(session: Session) -> None:
     """List the sources of the daemon, and how each of them stands."""
     daemon = session.daemon("chronicled sources list")
-    show_list(session, read_list(daemon, "/api/sources", {}, limit=1000), LIST_COLUMNS)
+    show_list(session, daemon.get("/api/sources"), LIST_COLUMNS)

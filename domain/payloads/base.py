@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, ClassVar, Final, TypeAlias
 
 import orjson
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
 
 from domain.limits import INTEGER_MAX
 from domain.timestamps import parse_timestamp
@@ -43,7 +43,11 @@ def _check_timestamp(text: str) -> str:
 
 Count: TypeAlias = Annotated[int, Field(ge=0, le=INTEGER_MAX)]
 Integer: TypeAlias = Annotated[int, Field(ge=-INTEGER_MAX, le=INTEGER_MAX)]
-Timestamp: TypeAlias = Annotated[str, AfterValidator(_check_timestamp)]
+Timestamp: TypeAlias = Annotated[
+    str,
+    AfterValidator(_check_timestamp),
+    WithJsonSchema({"type": "string", "format": "date-time"}),
+]
 Sha256: TypeAlias = Annotated[str, Field(pattern=r"^[0-9a-fA-F]{64}$")]
 JsonObject: TypeAlias = dict[str, Any]
 
