@@ -245,6 +245,8 @@ def hold(db: apsw.Connection, schema: str, database: bytes, name: str) -> None:
         ObjectDamaged: it has more than tables with values, or is no database.
 
     """
+    if not database:
+        raise ObjectDamaged(f"{name} holds nothing")
     try:
         db.deserialize(schema, database)
         foreign: Any = db.execute(SQL["foreign_parts"], (schema,)).get

@@ -6,9 +6,8 @@ what is inside, sealed again as whoever can write to the store would seal it.
 
 from __future__ import annotations
 
-import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from functools import cache
 from hashlib import sha256
@@ -25,11 +24,11 @@ from grown_logs import Growing, Step, rows_of
 from daemon.backup.applying import Applier, digest_within
 from daemon.backup.container import Header, read_header
 from daemon.backup.documents import snapshot_document
-from daemon.backup.errors import ObjectDamaged, ObjectMissing
+from daemon.backup.errors import ObjectMissing
 from daemon.backup.lineage import plan
 from daemon.backup.manifest import Manifest
 from daemon.backup.restore import Listing, Restoring, introduce
-from daemon.backup.segment import last_recorded, merge, seal, unsealed
+from daemon.backup.segment import Sealed, last_recorded, merge, seal, unsealed
 from daemon.backup.store import Capabilities, StoredObject
 from daemon.eventlog.connection import open_writer
 from daemon.eventlog.proof import prove_log
@@ -126,9 +125,7 @@ def altered(database: bytes, statements: object) -> bytes:
     """Return a database after some statements; those that cannot be done are passed over."""
     with closing(apsw.Connection(":memory:")) as db:
         db.deserialize("main", database)
-        db.set_authorizer(
-            lambda code, *_: apsw.SQLITE_DENY if code in _DENIED else apsw.SQLITE_OK
-        )
+        db.set_authorizer(lambda code, *_: apsw.SQLITE_DENY if code in _DENIED else apsw.SQLITE_OK)
         if not isinstance(statements, list):
             statements = [statements]
         for statement in statements[:STATEMENTS_MAX]:
@@ -220,9 +217,10 @@ def _objects(raw: bytes) -> list[bytes]:
     return [rest]
 
 
-def read_segment(raw: bytes) -> None:
+def read_segment(raw: bytes) -> bool:
     """Read an object by all that reads one: apply it, look into it, make it one with another."""
-    manifest = shipped().manifest
+    manifest, taken = shipped().manifest, 0
+    earlier = _sealed(_parts()[-2])
     with closing(open_writer(":memory:")) as db:
         introduce(db, manifest)
         applier = Applier(db, manifest.log_id)
@@ -230,12 +228,20 @@ def read_segment(raw: bytes) -> None:
             with refusing():
                 header = applier.apply(content, "an object")
                 assert header.log_id == manifest.log_id
+                taken += 1
             assert db.get_autocommit(), "a transaction was left open"
             for position in (1, 5):
                 with refusing():
                     digest_within(content, "an object", position)
             with refusing():
                 last_recorded(content, "an object", 10**17)
+            with refusing():
+                merge([earlier, _sealed(content)], 1)
+    return taken > 0
+
+
+def _sealed(content: bytes) -> Sealed:
+    return Sealed(read_header(content, "an object")[0], content)
 
 
 # -- the manifest -----------------------------------------------------------------------------------
@@ -253,7 +259,7 @@ def manifest_seeds() -> list[bytes]:
     return [orjson.dumps(plain.model_dump()), orjson.dumps(told), plain.content()]
 
 
-def read_manifest(raw: bytes) -> None:
+def read_manifest(raw: bytes) -> bool:
     """Read a manifest, and see what could be restored by it."""
     with refusing():
         manifest = Manifest.of(raw)
@@ -269,6 +275,8 @@ def read_manifest(raw: bytes) -> None:
             for skip in (False, True):
                 with refusing():
                     plan(manifest, listing.segments, listing.letters, upto, skip_letters=skip)
+        return True
+    return False
 
 
 # -- a restore --------------------------------------------------------------------------------------
@@ -342,15 +350,15 @@ def _told_again(manifest: Manifest, objects: Mapping[str, bytes]) -> Manifest:
     return manifest.model_copy(update={"snapshots": tuple(told)})
 
 
-def restore(raw: bytes) -> None:
+def restore(raw: bytes) -> bool:
     """Restore a log from changed objects: it is as it was, up to some position, or refused."""
     said, _, text = raw.partition(b"\n")
     try:
         asked = orjson.loads(said)
     except orjson.JSONDecodeError:
-        return
+        return False
     if not isinstance(asked, dict):
-        return
+        return False
     objects = dict(shipped().objects)
     _changed(objects, asked.get("changes"))
     upto = asked.get("upto")
@@ -371,6 +379,8 @@ def restore(raw: bytes) -> None:
         findings = prove_log(Path(folder, LOG_FILE), at_rest=True).findings
         assert not findings, f"restored, and not right: {findings[0]}"
         _check_prefix(Path(folder, LOG_FILE))
+        return True
+    return False
 
 
 def _is_download(path: Path) -> bool:
@@ -383,22 +393,6 @@ def _check_prefix(path: Path) -> None:
     assert found == shipped().rows["events"][: len(found)], "other events than were recorded"
 
 
-def merge_segments(raw: bytes) -> None:
-    """Make one segment of two, the second of them changed."""
-    first = _parts()[-2:]
-    for content in _objects(raw):
-        with refusing():
-            sealed = [_sealed(first[0]), _sealed(content)]
-            merge(sealed, 1)
-
-
-def _sealed(content: bytes) -> Any:
-    from daemon.backup.segment import Sealed
-
-    return Sealed(read_header(content, "x")[0], content)
-
-
-_ = (ObjectDamaged, shutil, Sequence)
 TARGETS = [
     Target("backup-manifest", manifest_seeds, read_manifest),
     Target(

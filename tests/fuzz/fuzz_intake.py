@@ -71,6 +71,8 @@ _STATE = {
     ],
     "is_processing": True, "should_stop": False, "saved_at": 1770185501.75,
 }  # fmt: skip
+INNER = ("flowlord-task", "flowlord-file", "queue-state", "bakta-job-init")
+"""Formats of each kind that envelopes may hold: plain, of objects, whole, secret."""
 WORKFLOW = """
 [[phase]]
 task = "csv2json:stations"
@@ -110,19 +112,22 @@ def bodies(name: str) -> list[bytes]:
     return [*single, together, b"[" + b",".join(single[:3]) + b"]"]
 
 
-def read_format(chosen: Format, body: bytes) -> None:
+def read_format(chosen: Format, body: bytes) -> bool:
     """Take a body by every way that a format has."""
+    taken = 0
     for media_type in _BODIES:
         with refusing():
             events = decode_body(chosen, body, media_type, LIMITS)
             _check_events(events)
             assert events == decode_body(chosen, body, media_type, LIMITS), "not a function"
             _check_lenient(chosen, body, media_type, events)
+            taken += 1
     for read in (decode_lines, decode_document, decode_message):
         decoded = read(chosen, body, LIMITS, "fuzz")
         assert decoded == read(chosen, body, LIMITS, "fuzz"), "not a function"
         for line in decoded:
             _check_line(line)
+    return taken > 0
 
 
 def _check_lenient(chosen: Format, body: bytes, media_type: str, events: list[NewEvent]) -> None:
@@ -149,26 +154,30 @@ def _check_events(events: Sequence[NewEvent]) -> None:
         assert isinstance(orjson.loads(event.data), dict), "a payload that is no object"
 
 
-def read_push(body: bytes) -> None:
+def read_push(body: bytes) -> bool:
     """Take an envelope with each format that may be in it, and a message without its envelope."""
-    for inner in (None, *(each for each in FORMATS.values() if each.name != PUSH)):
-        read_format(push_format(inner), body)
-    headers = dict(_headers(body))
-    read_format(push_format(), wrap(headers, body))
+    inner = [FORMATS[name] if name else None for name in (None, *INNER)]
+    taken = [read_format(push_format(each), body) for each in inner]
+    return any(taken) | read_format(push_format(), wrap(dict(_headers(body)), body))
 
 
-def read_cloudevents(body: bytes) -> None:
+def read_cloudevents(body: bytes) -> bool:
     """Take CloudEvents in JSON, in batches and in lines."""
+    taken = 0
     for read in (from_json_or_batch, from_ndjson):
         with refusing():
             _check_events(read(body, LIMITS))
+            taken += 1
+    return taken > 0
 
 
-def read_binary_mode(raw: bytes) -> None:
+def read_binary_mode(raw: bytes) -> bool:
     """Take a CloudEvent whose attributes are headers: lines before an empty one."""
     head, _, body = raw.partition(b"\n\n")
     with refusing():
         _check_events([from_binary(dict(_headers(head)), body, LIMITS)])
+        return True
+    return False
 
 
 def _headers(head: bytes) -> list[tuple[str, str]]:
@@ -192,43 +201,51 @@ def binary_messages() -> list[bytes]:
     return found
 
 
-def read_workflow_file(raw: bytes) -> None:
+def read_workflow_file(raw: bytes) -> bool:
     """Read a workflow file; it never raises, and its findings are bounded."""
     found = read_workflow(raw)
     assert len(found.issues) <= ISSUES_MAX + 1, "more findings than there may be"
     assert len(found.phases) <= PHASES_MAX, "more phases than there may be"
     orjson.dumps(found.document())
+    return bool(found.phases)
 
 
-def read_text(raw: bytes) -> None:
+def read_text(raw: bytes) -> bool:
     """Read a text as a time, a moment, a duration, a cron expression: a value or a refusal."""
     text = raw.decode(errors="surrogateescape")
+    taken = 0
     with suppress(ValueError):
         moment = parse_timestamp(text)
         assert parse_timestamp(format_timestamp(moment)) == moment, "a time that does not return"
-    with suppress(ValueError):
-        Point.parse(text)
-    with suppress(ValueError):
-        parse_duration(text)
-    with suppress(ValueError):
-        list(islice(Cron(text).runs(datetime(2026, 2, 4, tzinfo=UTC)), 3))
+        taken += 1
+    for read in (Point.parse, parse_duration, _next_runs):
+        with suppress(ValueError):
+            read(text)
+            taken += 1
+    return taken > 0
 
 
-def read_pointer(raw: bytes) -> None:
+def _next_runs(text: str) -> list[datetime]:
+    return list(islice(Cron(text).runs(datetime(2026, 2, 4, tzinfo=UTC)), 3))
+
+
+def read_pointer(raw: bytes) -> bool:
     """Redact an event: the type, a pointer and the payload are lines; the rest still is valid."""
     name, _, rest = raw.partition(b"\n")
     pointer, _, data = rest.partition(b"\n")
     with suppress(orjson.JSONDecodeError), refusing():
         if not isinstance(orjson.loads(data), dict):
-            return
+            return False
         left = redacted(name.decode(errors="replace"), 1, data, pointer.decode(errors="replace"))
         assert left is None or isinstance(orjson.loads(left), dict)
+        return left is not None
+    return False
 
 
 def _pointers() -> list[bytes]:
     events = [example_event(entry.name) for entry in event_types() if entry.client]
     return [
-        f"{event['type']}\n/{name}\n".encode() + orjson.dumps(event["data"])
+        f"{event['type']}\n/data/{name}\n".encode() + orjson.dumps(event["data"])
         for event in events
         for name in event["data"]
     ]
@@ -241,7 +258,7 @@ TEXTS = (
 
 
 def _of_format(entry: Format) -> Target:
-    run: Callable[[bytes], None] = partial(read_format, entry)
+    run: Callable[[bytes], bool] = partial(read_format, entry)
     if entry.name == PUSH:
         run = read_push
     keys = sorted({key for line in messages(entry.name) for key in _keys(orjson.loads(line))})

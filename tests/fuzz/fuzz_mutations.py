@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from typing import Any
 
 import orjson
@@ -137,7 +138,8 @@ class Mutator:
             return self._text()
         if what < 0.65:
             return self._nested(old)
-        return self._random.choice(_VALUES)
+        # A copy: it may be changed in its turn.
+        return deepcopy(self._random.choice(_VALUES))
 
     def _nested(self, old: Any) -> Any:
         for _ in range(self._random.choice((2, 20, 200))):

@@ -22,13 +22,13 @@ class Target:
     """One reader of foreign bytes.
 
     ``seeds`` makes its corpus, from valid inputs that the code itself writes. ``run`` raises
-    whatever is a finding. ``json`` says that inputs are JSON or lines of it, so that mutations of
+    whatever is a finding, and returns whether anything was taken. ``json`` says that inputs are JSON or lines of it, so that mutations of
     values and keys reach further than those of bytes. ``words`` are tokens that it knows.
     """
 
     name: str
     seeds: Callable[[], Sequence[bytes]]
-    run: Callable[[bytes], object]
+    run: Callable[[bytes], bool]
     json: bool = True
     words: tuple[str, ...] = ()
 
