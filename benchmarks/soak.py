@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import shutil
 import statistics
 import sys
 import tempfile
@@ -238,11 +239,15 @@ def main() -> int:
     parser.add_argument("--folder", type=Path, help="where everything goes; else a temporary one")
     asked: Any = parser.parse_args()
     told(f"seed {asked.seed}")
-    with tempfile.TemporaryDirectory(prefix="soak-", dir=asked.folder) as folder:
-        faults = soak(Path(folder), asked.minutes, asked.rate, asked.seed)
+    folder = Path(tempfile.mkdtemp(prefix="soak-", dir=asked.folder))
+    faults = soak(folder, asked.minutes, asked.rate, asked.seed)
     for fault in faults:
         told(f"FAULT: {fault}")
-    return 1 if faults else 0
+    if faults:
+        told(f"everything is left in {folder}")
+        return 1
+    shutil.rmtree(folder)
+    return 0
 
 
 if __name__ == "__main__":

@@ -155,9 +155,9 @@ def _check_events(events: Sequence[NewEvent]) -> None:
 
 
 def read_push(body: bytes) -> bool:
-    """Take an envelope with each format that may be in it, and a message without its envelope."""
-    inner = [FORMATS[name] if name else None for name in (None, *INNER)]
-    taken = [read_format(push_format(each), body) for each in inner]
+    """Take an envelope, with a format that may be in it, and a message without its envelope."""
+    inner = FORMATS[INNER[len(body) % len(INNER)]]
+    taken = [read_format(push_format(each), body) for each in (None, inner)]
     return any(taken) | read_format(push_format(), wrap(dict(_headers(body)), body))
 
 
