@@ -9,7 +9,8 @@ WORKERS ?= 2
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install run demo test check bench bench-quick bench-big bench-peers docs lock clean
+.PHONY: help install run demo test check bench bench-quick bench-big bench-peers fuzz soak docs \
+	lock clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | \
@@ -57,6 +58,17 @@ $(PEERS)/.installed: benchmarks/peers-requirements.txt
 	$(PEERS)/bin/python -m pip install --quiet -r benchmarks/peers-requirements.txt
 	@touch $@
 
+fuzz: $(VENV)/.fuzz ## Fuzz every reader for SECONDS each (TARGET=name,... picks; REPLAY=FILE)
+	$(BIN)/python tests/fuzz $(if $(TARGET),--target $(TARGET)) $(if $(SEED),--seed $(SEED)) \
+		$(if $(REPLAY),--replay $(REPLAY),--seconds $(or $(SECONDS),600)) $(ARGS)
+
+$(VENV)/.fuzz: $(STAMP)
+	$(BIN)/python -m pip install --quiet "$$(sed -n 's/^ *"\(atheris[^;"]*\).*/\1/p' pyproject.toml)"
+	@touch $@
+
+soak: install ## Load a daemon for MINUTES (30) at half its peak; nothing is lost, memory is flat
+	$(BIN)/python -m benchmarks.soak --minutes $(or $(MINUTES),30) $(ARGS)
+
 docs: install ## Renew the reference in docs/events.md from the catalog
 	$(BIN)/python tests/event_reference.py
 
@@ -68,6 +80,6 @@ lock: ## Renew requirements.lock, with uv in a throw-away venv
 	} > "$$scratch/lock" && mv "$$scratch/lock" requirements.lock
 
 clean: ## Remove the venvs, caches and demo data (never ./data)
-	rm -rf $(VENV) $(PEERS) .demo build dist *.egg-info \
+	rm -rf $(VENV) $(PEERS) .demo .fuzz build dist *.egg-info \
 		.mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

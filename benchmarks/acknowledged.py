@@ -14,8 +14,19 @@ from domain.prepared import event_key
 
 _TOLD_MAX: Final = 5
 _FOUND: Final = (
-    "SELECT event_key FROM log.events WHERE event_key IS NOT NULL"
+    "CREATE TEMP TABLE found AS"
+    " SELECT event_key AS key FROM log.events WHERE event_key IS NOT NULL"
     " UNION SELECT event_key FROM log.removed_keys"
+)
+_PURGED: Final = (
+    "CREATE TEMP TABLE purged AS SELECT DISTINCT s.name AS stream FROM log.events e"
+    " JOIN log.streams s USING (stream_id) JOIN log.types t USING (type_id)"
+    " WHERE t.name LIKE '%.purged'"
+)
+"""Of the events of a purged stream nothing is kept but the event that says so."""
+_LOST: Final = (
+    "SELECT id FROM acknowledged WHERE key NOT IN (SELECT key FROM found)"
+    " AND stream NOT IN (SELECT stream FROM purged)"
 )
 
 
@@ -26,26 +37,28 @@ class Acknowledged:
         self.count = 0
         self._db = apsw.Connection(str(path))
         self._db.pragma("synchronous", 0)
-        self._db.execute("CREATE TABLE acknowledged (key BLOB PRIMARY KEY, id TEXT) WITHOUT ROWID")
+        self._db.execute("CREATE TABLE acknowledged (key BLOB, id TEXT, stream TEXT)")
 
     def add(self, lines: Iterable[bytes]) -> None:
         """Note events, each as it was sent."""
+        rows = []
+        for line in lines:
+            event = orjson.loads(line)
+            stream = f"{event['type'].partition('.')[0]}/{event['subject']}"
+            rows.append((event_key(event["source"], event["id"]), event["id"], stream))
         with self._db:
-            for line in lines:
-                event = orjson.loads(line)
-                key = event_key(event["source"], event["id"])
-                self._db.execute("INSERT INTO acknowledged VALUES (?, ?)", (key, event["id"]))
-                self.count += 1
+            self._db.executemany("INSERT INTO acknowledged VALUES (?, ?, ?)", rows)
+        self.count += len(rows)
 
     def missing(self, log: Path) -> list[str]:
         """Return what is not in a log at rest, and was not removed from it either."""
-        with closing(self._db):
-            self._db.execute("ATTACH ? AS log", (str(log),))
-            self._db.execute(f"CREATE TEMP TABLE found AS {_FOUND}")
-            self._db.execute("CREATE INDEX temp.found_by_key ON found (event_key)")
-            rows: Any = self._db.execute(
-                "SELECT id FROM acknowledged WHERE key NOT IN (SELECT event_key FROM found)"
-            ).fetchall()
+        with closing(self._db) as db:
+            db.execute("ATTACH ? AS log", (str(log),))
+            for statement in (_FOUND, _PURGED):
+                db.execute(statement)
+            db.execute("CREATE INDEX temp.found_by_key ON found (key)")
+            db.execute("CREATE INDEX temp.purged_by_stream ON purged (stream)")
+            rows: Any = db.execute(_LOST).fetchall()
         lost = [id_ for (id_,) in rows]
         named = ", ".join(lost[:_TOLD_MAX])
         return [f"{len(lost)} acknowledged events are lost, such as {named}"] if lost else []

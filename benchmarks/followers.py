@@ -16,7 +16,7 @@ class Follower:
 
     def __init__(self, socket: str, query: str = "") -> None:
         transport = httpx.HTTPTransport(uds=socket)
-        self._http = httpx.Client(transport=transport, base_url="http://localhost", timeout=None)  # noqa: S113
+        self._http = httpx.Client(transport=transport, base_url="http://localhost", timeout=None)
         self._path = f"/api/events/stream{query}"
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._read, daemon=True)

@@ -39,13 +39,18 @@ class Resident:
         self._ended.set()
         self._thread.join()
 
+    def newest(self) -> str:
+        """Return the newest sample."""
+        sizes = self._samples[-1][1]
+        told = ", ".join(f"{name} {size / MEGABYTE:.1f}" for name, size in sorted(sizes.items()))
+        return f"{sum(sizes.values()) / MEGABYTE:.1f} MB resident ({told})"
+
     def lines(self) -> list[str]:
         """Return what was seen: the total, then each process that was there at both ends."""
         first, last = self._windows()
         lines = [f"resident {_change(_total(first), _total(last))} in the first and last window"]
-        for name in sorted(set(_names(first)) & set(_names(last))):
-            lines.append(f"  {name}: {_change(_of(first, name), _of(last, name))}")
-        return lines
+        there = sorted(set(_names(first)) & set(_names(last)))
+        return lines + [f"  {name}: {_change(_of(first, name), _of(last, name))}" for name in there]
 
     def growth_faults(self, most: float) -> list[str]:
         """Return a fault where the last window has more than ``most`` times the first."""

@@ -118,7 +118,7 @@ class HeldStore:
                 yield StoredObject(name, len(self._objects[name]), 0, 0, {})
 
 
-# -- changing what is in an object ------------------------------------------------------------------
+# -- changing what is in an object ---------------------------------------------------------
 
 
 def altered(database: bytes, statements: object) -> bytes:
@@ -160,7 +160,7 @@ def _packed(content: bytes) -> tuple[bytes, bytes]:
     return header.model_dump_json().encode(), content[end:]
 
 
-# -- segments ---------------------------------------------------------------------------------------
+# -- segments ---------------------------------------------------------
 
 INSERTS = [
     ["UPDATE events SET version = version + 1"],
@@ -172,7 +172,8 @@ INSERTS = [
     ["INSERT INTO removed_keys VALUES (1, x'00', 2, 1)"],
     ["DROP TABLE events", "CREATE TABLE events(position, stream_id, version, type_id)"],
     ["DROP TABLE follows", "CREATE VIEW follows AS SELECT 1"],
-    ["CREATE TABLE t(a, b AS (a + 1))", "CREATE TRIGGER g AFTER INSERT ON events BEGIN SELECT 1; END"],
+    ["CREATE TABLE t(a, b AS (a + 1))",
+     "CREATE TRIGGER g AFTER INSERT ON events BEGIN SELECT 1; END"],
     ["DROP TABLE types", "CREATE TABLE types(type_id, application, name)",
      "INSERT INTO types VALUES (1, '', x'00'), (2, 7, 0.5), (NULL, NULL, NULL)"],
     ["DROP TABLE dead_letters", "CREATE TABLE dead_letters(dead_letter_id, digest, format, origin,"
@@ -244,7 +245,7 @@ def _sealed(content: bytes) -> Sealed:
     return Sealed(read_header(content, "an object")[0], content)
 
 
-# -- the manifest -----------------------------------------------------------------------------------
+# -- the manifest ---------------------------------------------------------
 
 
 def manifest_seeds() -> list[bytes]:
@@ -279,7 +280,7 @@ def read_manifest(raw: bytes) -> bool:
     return False
 
 
-# -- a restore --------------------------------------------------------------------------------------
+# -- a restore ---------------------------------------------------------
 
 
 def restore_seeds() -> list[bytes]:
@@ -337,7 +338,7 @@ def _told_again(manifest: Manifest, objects: Mapping[str, bytes]) -> Manifest:
                 header = read_header(content, each.name)[0]
             except ChronicledError:
                 header = None
-            each = each.model_copy(  # noqa: PLW2901
+            each = each.model_copy(
                 update={
                     "sha256": sha256(content).hexdigest(),
                     "bytes": len(content),

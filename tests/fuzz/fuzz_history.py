@@ -63,7 +63,7 @@ def _export() -> bytes:
         return exported(fill(Path(folder), [client[:30], client[30:]]))
 
 
-# -- exports ----------------------------------------------------------------------------------------
+# -- exports ---------------------------------------------------------
 
 
 def export_seeds() -> list[bytes]:
@@ -110,7 +110,7 @@ def read_export(raw: bytes) -> bool:
     return False
 
 
-# -- the archive ------------------------------------------------------------------------------------
+# -- the archive ---------------------------------------------------------
 
 
 @cache
@@ -178,7 +178,7 @@ def read_archive(raw: bytes) -> bool:
     return taken > 0
 
 
-# -- cursors ----------------------------------------------------------------------------------------
+# -- cursors ---------------------------------------------------------
 
 
 class _Lists:
@@ -262,7 +262,7 @@ def _bound(cursor: str) -> bytes:
     return orjson.dumps(_parts(cursor))
 
 
-# -- configuration ----------------------------------------------------------------------------------
+# -- configuration ---------------------------------------------------------
 
 CONFIGURATION = """
 [server]
@@ -313,7 +313,7 @@ def read_configuration(raw: bytes) -> bool:
     return False
 
 
-# -- from intake to the views -----------------------------------------------------------------------
+# -- from intake to the views ---------------------------------------------------------
 
 INPUTS_MAX = 400
 """After so many inputs a new log is begun, so that none grows without bounds."""

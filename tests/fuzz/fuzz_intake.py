@@ -131,7 +131,7 @@ def read_format(chosen: Format, body: bytes) -> bool:
 
 
 def _check_lenient(chosen: Format, body: bytes, media_type: str, events: list[NewEvent]) -> None:
-    """What is taken as a whole is taken line by line, with the same events."""
+    """Fail unless what is taken as a whole is taken line by line, with the same events."""
     if media_type in LINES and not chosen.whole:
         lines = decode_lines(chosen, body, LIMITS, "fuzz")
         assert [event for line in lines for event in line.events] == events, "lines differ"

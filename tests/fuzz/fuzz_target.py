@@ -22,8 +22,9 @@ class Target:
     """One reader of foreign bytes.
 
     ``seeds`` makes its corpus, from valid inputs that the code itself writes. ``run`` raises
-    whatever is a finding, and returns whether anything was taken. ``json`` says that inputs are JSON or lines of it, so that mutations of
-    values and keys reach further than those of bytes. ``words`` are tokens that it knows.
+    whatever is a finding, and returns whether anything was taken. ``json`` says that inputs are
+    JSON or lines of it, so that mutations of values and keys reach further than those of bytes.
+    ``words`` are tokens that it knows.
     """
 
     name: str

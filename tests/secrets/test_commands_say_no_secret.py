@@ -24,7 +24,7 @@ WRONG = (
     '[[webhooks]]\nname = "a"\nurl = "https://host/x"\nsecret = ["{mark}"]\n',
     '[[webhooks]]\nname = "a"\nurl = "https://host/x"\nsecrets = "{mark}"\n',
     '[[webhooks]]\nname = "a"\nurl = "https://host/x"\nsecret = "{mark}\n',
-    '[[sources]]\nname = "a"\nkind = "nats"\nurl = "nats://u:{mark}@h"\nstream = "s"\nsubject = "s"\n',
+    '[[sources]]\nname = "a"\nkind = "nats"\nurl = "nats://u:{mark}@h"\nstream = "s"\n',
     '[[sources]]\nname = "a"\nkind = "file"\npath = "/x"\ncredentials = "{mark}"\n',
     '[backup]\nurl = "https://user:{mark}@host/x"\n',
     '[backup]\nurl = "gs://user:{mark}@bucket/x"\n',

@@ -25,6 +25,8 @@ from benchmarks.children import arguments, tree
 from daemon.intake.formats import FORMATS
 
 SEED = 17
+WAIT_SECONDS = 100.0
+pytestmark = pytest.mark.timeout(300)
 CONFIGURATION = """
 [logging]
 level = "debug"
@@ -95,8 +97,10 @@ def evidence(tmp_path_factory: pytest.TempPathFactory) -> Evidence:
         try:
             with daemon.client() as client:
                 answers = list(ask(client, marks))
-                assert wait_until(receiver.taken, "the webhook is told")
-                wait_until(lambda: _dead(client) == 2, "the other webhooks are given up")
+                wait_until(receiver.taken, "the webhook is told", seconds=WAIT_SECONDS)
+                wait_until(
+                    lambda: _dead(client) == 2, "the others are given up", seconds=WAIT_SECONDS
+                )
                 status = b"".join(client.get(path).content for path in STATUS)
             commands = [b" ".join(arguments(pid)) for pid in tree(daemon.pid)]
             daemon.stop()
