@@ -46,6 +46,8 @@ BURST_FACTOR, BURST_SECONDS = 10, 2.0
 READS_A_SECOND = 20
 WARM_EVENTS = 300_000
 """So many events of short jobs fill what the daemon remembers of streams, before it is watched."""
+WARM_SECONDS = 10.0
+"""So long lists are read as fast as they come, for the same reason."""
 GROWTH_MAX = 1.05
 GROWTH_MINUTES = 3.0
 """Shorter runs say nothing of growth: their caches still fill."""
@@ -87,11 +89,13 @@ class Soak:
         self.lags: list[float] = []
         self._seed = seed
 
-    def warm(self) -> None:
-        """Fill the caches: that they do is no growth."""
+    def warm(self, reads: Path) -> None:
+        """Fill the caches of the writer and of the readers: that they do is no growth."""
         events = self.events("warm", WARM_EVENTS, lean=True)
         self._keep(events, send(self.service.port, self.folder, batch=100, events=events))
         self.service.wait_visible()
+        options = {"gets": reads, "repeat": True, "seconds": WARM_SECONDS}
+        send(self.service.port, self.folder, clients=8, **options)
 
     def events(self, name: str, count: int, *, lean: bool = False) -> Path:
         """Return a file of events that no round has sent."""
@@ -149,7 +153,7 @@ def soak(folder: Path, minutes: float, rate: float, seed: int) -> list[str]:
     with serving(folder / "data", settings(folder)) as service:
         run_ = Soak(service, folder, seed)
         if minutes >= GROWTH_MINUTES:
-            run_.warm()
+            run_.warm(reads)
         if not rate:
             peak = run_.peak()
             rate = peak / 2
