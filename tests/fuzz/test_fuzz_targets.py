@@ -45,7 +45,7 @@ def inputs_of(target: Target, seed: int) -> list[bytes]:
 def test_a_target_takes_its_corpus(name: str) -> None:
     """What the code itself wrote reaches what a target is for: it is not refused at the door."""
     taken = [TARGETS[name].run(content) for content in TARGETS[name].seeds()]
-    assert sum(taken) > len(taken) / 2
+    assert sum(taken) >= len(taken) / 2
 
 
 @pytest.mark.parametrize("name", TARGETS)
