@@ -12,7 +12,7 @@ SEED ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help install run demo test check bench bench-quick bench-big bench-peers docs lock clean
-.PHONY: sim sim-long sim-mutants kill-loop faults-long fuzz-api
+.PHONY: sim sim-long sim-mutants kill-loop faults-long fuzz-api fuzz soak
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | \
@@ -84,6 +84,17 @@ kill-loop: install ## Kill the daemon under load KILLS=200 times on a log of EVE
 faults-long: install ## The tests with real faults in their long form
 	CHRONICLED_FAULTS=long $(BIN)/python -m pytest tests/faults $(ARGS)
 
+fuzz: $(VENV)/.fuzz ## Fuzz every reader for SECONDS each (TARGET=name,... picks; REPLAY=FILE)
+	$(BIN)/python tests/fuzz $(if $(TARGET),--target $(TARGET)) $(if $(SEED),--seed $(SEED)) \
+		$(if $(REPLAY),--replay $(REPLAY),--seconds $(or $(SECONDS),600)) $(ARGS)
+
+$(VENV)/.fuzz: $(STAMP)
+	$(BIN)/python -m pip install --quiet "$$(sed -n 's/^ *"\(atheris[^;"]*\).*/\1/p' pyproject.toml)"
+	@touch $@
+
+soak: install ## Load a daemon for MINUTES (30) at half its peak; nothing is lost, memory is flat
+	$(BIN)/python -m benchmarks.soak --minutes $(or $(MINUTES),30) $(ARGS)
+
 docs: install ## Renew the reference in docs/events.md from the catalog
 	$(BIN)/python tests/event_reference.py
 
@@ -95,6 +106,6 @@ lock: ## Renew requirements.lock, with uv in a throw-away venv
 	} > "$$scratch/lock" && mv "$$scratch/lock" requirements.lock
 
 clean: ## Remove the venvs, caches and demo data (never ./data)
-	rm -rf $(VENV) $(PEERS) .demo build dist *.egg-info \
+	rm -rf $(VENV) $(PEERS) .demo .fuzz build dist *.egg-info \
 		.mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -8,7 +8,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from daemon.api.schemas import Shape
 from domain.envelope import JSON_TYPE_PATTERN, TEXT_PATTERN
-from domain.payloads.base import INTEGER_MAX
+from domain.limits import INTEGER_MAX
 
 Text = Annotated[str, Field(min_length=1, pattern=TEXT_PATTERN)]
 """What the text of an attribute of a CloudEvent may hold."""

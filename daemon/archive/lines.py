@@ -102,9 +102,13 @@ def decode(pieces: Iterable[bytes], name: str) -> JobLines:
 def _stream(line: bytes, name: str) -> str:
     try:
         obj: Any = orjson.loads(line)
-        return f"{obj['type'].partition('.')[0]}/{obj['subject']}"
+        stream = f"{obj['type'].partition('.')[0]}/{obj['subject']}"
+        known = type(obj["version"]) is int
     except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
-        raise ArchiveDamaged(f"a line of {name} is no event") from None
+        known = False
+    if not known:
+        raise ArchiveDamaged(f"a line of {name} is no event")
+    return stream
 
 
 def event_of(line: bytes, name: str) -> RecordedEvent:

@@ -12,7 +12,7 @@ import apsw
 
 from daemon.backup.container import Header
 from daemon.backup.errors import ObjectDamaged
-from daemon.backup.segment import SQL, hold, unsealed
+from daemon.backup.segment import SQL, hold, reading, unsealed
 from daemon.eventlog.known import Known
 from daemon.eventlog.removal import Run
 from daemon.eventlog.statements import SQL as LOG_SQL
@@ -22,7 +22,6 @@ from domain.prepared import KEY_BYTES
 _BATCH: Final = 2_000
 _DIGEST: Final = -1
 """Where a row has its digest."""
-_MISFITS: Final = (apsw.ConstraintError, apsw.CorruptError, apsw.SQLError, LookupError, TypeError)
 _Row = tuple[Any, ...]
 
 
@@ -52,7 +51,7 @@ class Applier:
         header, database = unsealed(content, name)
         if header.log_id != self._log_id:
             raise ObjectDamaged(f"{name} is of another log")
-        with self._taken(database, name):
+        with reading(name), self._taken(database, name):
             if header.kind == "letters":
                 self._db.execute(SQL["take_letters"])
             else:
@@ -69,14 +68,10 @@ class Applier:
             self._db.execute("BEGIN IMMEDIATE")
             yield
             self._db.execute("COMMIT")
-        except BaseException as error:
+        except BaseException:
             if not self._db.get_autocommit():
                 self._db.execute("ROLLBACK")
             self.position, self.digest = place
-            if isinstance(error, _MISFITS):
-                raise ObjectDamaged(
-                    f"{name} does not fit the log: {type(error).__name__}"
-                ) from None
             raise
         finally:
             self._db.execute("DETACH segment")
@@ -145,17 +140,14 @@ def digest_within(content: bytes, name: str, position: int) -> bytes | None:
 
     """
     header, database = unsealed(content, name)
-    with closing(apsw.Connection(":memory:")) as db:
+    with reading(name), closing(apsw.Connection(":memory:")) as db:
         db.execute("ATTACH ':memory:' AS segment")
         hold(db, "segment", database, name)
         found = None
-        try:
-            way = Way(db, header.first - 1, bytes.fromhex(header.digest_before))
-            for rows in chained_rows(db, way):
-                found = next((row[_DIGEST] for row in rows if row[0] == position), found)
-            way.pass_runs(header.last + 1)
-        except _MISFITS:
-            raise ObjectDamaged(f"{name} cannot be read") from None
+        way = Way(db, header.first - 1, bytes.fromhex(header.digest_before))
+        for rows in chained_rows(db, way):
+            found = next((row[_DIGEST] for row in rows if row[0] == position), found)
+        way.pass_runs(header.last + 1)
     if way.digest.hex() != header.digest_after:
         raise ObjectDamaged(f"{name} does not hold the events that were recorded")
     for run in way.passed:

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from daemon.backup.errors import ObjectDamaged
 from daemon.eventlog.connection import SCHEMA_VERSION
 from domain.errors import NewerSchema
+from domain.payloads.base import Count, Integer
 
 FORMAT: Final = 1
 HEADER_BYTES_MAX: Final = 64 * 1024
@@ -50,21 +51,21 @@ class Header(BaseModel):
 
     kind: Literal["segment", "letters", "snapshot"]
     log_id: str
-    epoch: int
-    schema_version: int
+    epoch: Count
+    schema_version: Count
     release: str
-    first: int
-    last: int
-    count: int
+    first: Count
+    last: Count
+    count: Count
     digest_before: str = ""
     digest_after: str = ""
-    raw_bytes: int
+    raw_bytes: Count
     raw_sha256: str
-    letters: int = 0
-    recorded_first: int = 0
-    recorded_last: int = 0
-    head: int = 0
-    format: int = FORMAT
+    letters: Count = 0
+    recorded_first: Integer = 0
+    recorded_last: Integer = 0
+    head: Count = 0
+    format: Count = FORMAT
 
     def frame(self) -> bytes:
         """Return the header as an object begins with it."""

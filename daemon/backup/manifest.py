@@ -21,6 +21,7 @@ from daemon.backup.errors import (
 )
 from daemon.backup.store import Register, Versioned
 from domain.errors import NewerSchema
+from domain.payloads.base import Count, Integer
 
 FORMAT: Final = 1
 """The format of the manifest that this release writes."""
@@ -59,19 +60,19 @@ class Snapshot(_Part):
     """
 
     name: str
-    epoch: int
-    position: int
+    epoch: Count
+    position: Count
     digest: str
-    taken: int
-    bytes: int
+    taken: Integer
+    bytes: Count
     sha256: str
-    raw_bytes: int
+    raw_bytes: Count
     raw_sha256: str
-    schema_version: int
+    schema_version: Count
     release: str
-    letters: int = 0
+    letters: Count = 0
     proof: Literal["pending", "proved", "failed"] = "pending"
-    proved_at: int | None = None
+    proved_at: Integer | None = None
     finding: str = ""
 
     @property
@@ -87,12 +88,12 @@ class Epoch(_Part):
     to events.
     """
 
-    epoch: int
-    after: int
-    first: int
-    letters: int
-    reported_head: int
-    began: int
+    epoch: Count
+    after: Count
+    first: Count
+    letters: Count
+    reported_head: Count
+    began: Integer
 
 
 class Forgetting(_Part):
@@ -101,10 +102,10 @@ class Forgetting(_Part):
     From ``due`` on (microseconds UTC) the first of them goes.
     """
 
-    objects: int
-    bytes: int
-    since: int
-    due: int
+    objects: Count
+    bytes: Count
+    since: Integer
+    due: Integer
 
 
 class Manifest(_Part):
@@ -115,18 +116,18 @@ class Manifest(_Part):
     that others stand for: they are not read any more, and removed.
     """
 
-    format: int = FORMAT
+    format: Count = FORMAT
     log_id: str
-    created: int
-    epoch: int
-    sequence: int
+    created: Integer
+    epoch: Count
+    sequence: Count
     writer: Writer
-    head: int
-    reserved: int
-    shipped: int
+    head: Count
+    reserved: Count
+    shipped: Count
     digest: str
-    shipped_at: int
-    letters: int = 0
+    shipped_at: Integer
+    letters: Count = 0
     snapshots: tuple[Snapshot, ...] = ()
     epochs: tuple[Epoch, ...] = ()
     replaced: tuple[str, ...] = ()

@@ -313,7 +313,9 @@ class Restoring:
             return
         last = chosen.segments[-1].segment if chosen.segments else None
         name = last or (chosen.snapshot.name if chosen.snapshot else MANIFEST)
-        raise _Damaged(name, ObjectDamaged(f"{name} does not lead to what was shipped"))
+        damage = ObjectDamaged(f"{name} does not lead to what was shipped")
+        # Without the manifest there is no other plan: it is told, and not left out of the next one.
+        raise damage if name == MANIFEST else _Damaged(name, damage)
 
     def _apply(self, applier: Applier, name: str, upto: int | None) -> None:
         with _damage_of(name):

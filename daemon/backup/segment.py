@@ -34,6 +34,13 @@ BYTES_MAX: Final = 32 << 20
 EVENTS_MAX: Final = 50_000
 """A segment ends at so many events."""
 LETTERS_MAX: Final = 5_000
+_REFUSED: Final = (
+    *(apsw.FullError, apsw.IOError, apsw.NoMemError, apsw.CantOpenError, apsw.ReadOnlyError),
+    *(apsw.BusyError, apsw.LockedError, apsw.InterruptError),
+)
+"""What the disk and the memory refuse, which says nothing of a segment."""
+_MISFITS: Final = (apsw.Error, LookupError, TypeError, ValueError, AttributeError)
+"""What rows raise that are not of the kind that a segment has."""
 RAW_BYTES_MAX: Final = 1 << 30
 """No segment is larger than this; one that says so is damaged."""
 
@@ -178,9 +185,14 @@ def store_sealed(store: ObjectStore, sealed: Sealed) -> None:
 
 
 def merge(segments: Iterable[Sealed], epoch: int) -> Sealed:
-    """Return one segment that holds what some that follow each other hold."""
+    """Return one segment that holds what some that follow each other hold.
+
+    Raises:
+        ObjectDamaged: one of them is none.
+
+    """
     parts = list(segments)
-    with closing(apsw.Connection(":memory:")) as db:
+    with reading("a segment"), closing(apsw.Connection(":memory:")) as db:
         db.execute(SQL["schema"])
         db.execute("ATTACH ':memory:' AS other")
         for part in parts:
@@ -233,20 +245,41 @@ def hold(db: apsw.Connection, schema: str, database: bytes, name: str) -> None:
         ObjectDamaged: it has more than tables with values, or is no database.
 
     """
+    if not database:
+        raise ObjectDamaged(f"{name} holds nothing")
     try:
         db.deserialize(schema, database)
         foreign: Any = db.execute(SQL["foreign_parts"], (schema,)).get
         if not foreign:
             db.execute(SQL["complete"].replace("${schema}", schema))
-    except (apsw.NotADBError, apsw.CorruptError, apsw.SQLError):
+    except apsw.NoMemError:
+        raise
+    except (apsw.Error, UnicodeDecodeError):
+        # It is in memory: there is no disk that could have refused.
         raise ObjectDamaged(f"{name} does not hold a database") from None
     if foreign:
         raise ObjectDamaged(f"{name} holds more than a segment does")
 
 
+@contextmanager
+def reading(name: str) -> Iterator[None]:
+    """Read the rows of a segment: whatever they are, what they raise is damage.
+
+    Raises:
+        ObjectDamaged: they are not what a segment has.
+
+    """
+    try:
+        yield
+    except _REFUSED:
+        raise
+    except _MISFITS as error:
+        raise ObjectDamaged(f"{name} cannot be read: {type(error).__name__}") from None
+
+
 def last_recorded(content: bytes, name: str, moment: int) -> int | None:
     """Return the last position in a segment that was recorded at or before a moment."""
-    with closing(apsw.Connection(":memory:")) as db:
+    with reading(name), closing(apsw.Connection(":memory:")) as db:
         db.execute("ATTACH ':memory:' AS segment")
         hold(db, "segment", unsealed(content, name)[1], name)
         sql = "SELECT max(position) FROM segment.events WHERE recordedtime <= ?"

@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol, Self
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import httpx
 import orjson
@@ -56,11 +56,21 @@ class Reader(Protocol):
         ...
 
 
+def shown_url(url: str) -> str:
+    """Return a URL as it may be repeated: without a user, a password, or a query."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "the URL"
+    host = parts.netloc.rpartition("@")[2]
+    return parts._replace(netloc=host, query="", fragment="").geturl()
+
+
 class Connection:
     """An HTTP connection to one daemon."""
 
     def __init__(self, *, url: str | None = None, socket: str | None = None) -> None:
-        self.place = f"the socket {socket}" if socket else str(url)
+        self.place = f"the socket {socket}" if socket else shown_url(url or "")
         base = "http://localhost" if socket else url or ""
         # Without TLS there is nobody to verify, and the certificates that are trusted load slowly.
         verify = not base.startswith("http:")
@@ -219,7 +229,9 @@ class Target:
     socket: Path | None = None
 
     def __str__(self) -> str:
-        return str(self.socket or self.url or f"the data directory {self.data}")
+        if self.url and not self.socket:
+            return shown_url(self.url)
+        return str(self.socket or f"the data directory {self.data}")
 
     def connect(self, *, wait_seconds: float = START_WAIT_SECONDS) -> Connection | None:
         """Return a connection to the daemon; None when none runs on the data directory.

@@ -71,8 +71,11 @@ class WebhookSettings(Section):
         return types
 
     @field_serializer("url", when_used="json")
-    def _hide_query(self, url: str) -> str:
-        return urlsplit(url)._replace(query="").geturl()
+    def _show_host(self, url: str) -> str:
+        # Where people talk, the path of such an address is what lets one in.
+        parts = urlsplit(url)
+        path = parts.path if parts.path in ("", "/") else "/***"
+        return parts._replace(path=path, query="").geturl()
 
     @property
     def host(self) -> str:

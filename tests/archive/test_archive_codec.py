@@ -122,7 +122,7 @@ def test_lines_keep_everything(
 def test_lines_that_are_none() -> None:
     """A content that was stored whole, and is no job's, is told as damage."""
     first = First(job="a", log_id="a-log", version=1)
-    whole = b"".join(encode(first, [b'{"type":"job.queued","subject":"a"}']))
+    whole = b"".join(encode(first, [b'{"type":"job.queued","subject":"a","version":1}']))
     for content in (
         b"",
         b"\n",
@@ -135,3 +135,12 @@ def test_lines_that_are_none() -> None:
             decode([content], "an object")
     with pytest.raises(ArchiveDamaged, match="no event"):
         event_of(b"{}", "an object")
+
+
+@pytest.mark.parametrize("version", [b"[]", b'"1"', b"null", b"1.5"])
+def test_a_version_that_is_no_number_is_damage(version: bytes) -> None:
+    """Leaving out the events after a version came out as an error of Python."""
+    line = b'{"type":"job.queued","subject":"a","version":%s}' % version
+    content = encode(First(job="a", log_id="a-log", version=1), [line])
+    with pytest.raises(ArchiveDamaged, match="no event"):
+        decode(content, "an object")

@@ -1,0 +1,76 @@
+"""The soak: a short run holds what a long one has to, and what does not hold is found."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from log_driving import drive
+
+from benchmarks.acknowledged import Acknowledged
+from benchmarks.followers import Follower
+from benchmarks.resident import MEGABYTE, Resident
+from daemon.eventlog.log import EventLog
+from domain.cloudevents import from_ndjson
+from domain.limits import Limits
+
+
+@pytest.mark.timeout(300)
+def test_a_short_soak_loses_nothing(repository: Path, tmp_path: Path) -> None:
+    """Under steady load, a burst, readers and followers all that is acknowledged is in the log."""
+    command = [sys.executable, "-m", "benchmarks.soak", "--minutes", "0.08", "--rate", "100"]
+    done = subprocess.run(
+        [*command, "--seed", "1", "--folder", str(tmp_path)],
+        cwd=repository,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "acknowledged events are there; the log verifies" in done.stdout
+    assert not list(tmp_path.iterdir())
+
+
+def lines(*numbers: int) -> list[bytes]:
+    """Return events as they are sent."""
+    return [
+        orjson.dumps(
+            {"specversion": "1.0", "id": str(number), "source": "/s", "type": "job.submitted",
+             "subject": f"job-{number}", "data": {"kind": "k"}}
+        )
+        for number in numbers
+    ]  # fmt: skip
+
+
+def test_a_lost_event_is_found(tmp_path: Path) -> None:
+    """An acknowledged event that the log does not have is named."""
+    log = EventLog.open(tmp_path / "log.db")
+    drive(log, from_ndjson(b"\n".join(lines(1, 3)), Limits()))
+    log.close()
+    kept = Acknowledged(tmp_path / "acknowledged.db")
+    kept.add(lines(1, 2, 3))
+    assert kept.missing(tmp_path / "log.db") == ["1 acknowledged events are lost, such as 2"]
+    whole = Acknowledged(tmp_path / "others.db")
+    whole.add(lines(1, 3))
+    assert whole.missing(tmp_path / "log.db") == []
+
+
+@pytest.mark.parametrize(("grown", "faults"), [(1.04, 0), (1.06, 1)])
+def test_growth_is_found(grown: float, faults: int) -> None:
+    """The medians of the first and the last window are compared; one odd sample says nothing."""
+    resident = Resident(list)
+    sizes = [100.0, 100.0, 900.0, 100.0, 50.0, 50.0, 100.0 * grown, 100.0 * grown, 100.0 * grown]
+    resident._samples = [(at, {"daemon": int(size * MEGABYTE)}) for at, size in enumerate(sizes)]
+    assert len(resident.growth_faults(1.05)) == faults
+
+
+@pytest.mark.parametrize(("told", "fault"), [([1, 2, 9], False), ([1, 3, 3], True)])
+def test_a_follower_that_is_told_twice_is_a_fault(told: list[int], fault: bool) -> None:
+    """Positions only rise."""
+    follower: Any = Follower("/nowhere")
+    for position in told:
+        follower._take(position)
+    assert bool(follower.fault) is fault
