@@ -19,9 +19,9 @@ from typing import Any, Final
 from unittest import mock
 
 import apsw
-from http_clients import Follower, Reader, Writer
 from disk import Connection, Disk
 from faults import Faults
+from http_clients import Follower, Reader, Writer
 from life import Life
 from operator_ import Operator
 from oracle import Broken, Oracle
