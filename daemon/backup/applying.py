@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from hashlib import sha256
 from typing import Any, Final
@@ -13,6 +13,7 @@ import apsw
 from daemon.backup.container import Header
 from daemon.backup.errors import ObjectDamaged
 from daemon.backup.segment import SQL, hold, reading, unsealed
+from daemon.backup.settling import settle_decided
 from daemon.eventlog.known import Known
 from daemon.eventlog.removal import Run
 from daemon.eventlog.statements import SQL as LOG_SQL
@@ -22,6 +23,8 @@ from domain.prepared import KEY_BYTES
 _BATCH: Final = 2_000
 _DIGEST: Final = -1
 """Where a row has its digest."""
+_KEY: Final = 9
+"""The same for its key."""
 _Row = tuple[Any, ...]
 
 
@@ -36,6 +39,7 @@ class Applier:
         self._db = db
         self._log_id = log_id
         self.redacted: dict[int, str] = {}
+        self._freed: set[int] = set()
         head = Known.read(db, log_id).head
         self.position = head.position
         self.digest = head.digest
@@ -93,7 +97,7 @@ class Applier:
         with closing(chained_rows(self._db, way)) as batches:
             for rows in batches:
                 kept = [row for row in rows if row[0] <= upto]
-                self._db.executemany(LOG_SQL["insert_event"], kept)
+                self._insert(kept)
                 if kept:
                     self.position, self.digest = kept[-1][0], kept[-1][_DIGEST]
         way.pass_runs(header.last + 1)
@@ -104,6 +108,34 @@ class Applier:
         if upto >= header.last:
             self._db.execute(SQL["take_places"])
         self._follow_epochs()
+
+    def _insert(self, rows: Sequence[_Row]) -> None:
+        """Insert rows of the log; one may have the key of an event that was purged before it.
+
+        The log had removed that event by then, but an older object still has it. Until `settle`
+        removes it again it is left without its key.
+        """
+        try:
+            with self._db:
+                self._db.executemany(LOG_SQL["insert_event"], rows)
+        except apsw.ConstraintError:
+            for row in rows:
+                freed: Any = self._db.execute(SQL["free_purged_key"], (row[1], row[_KEY])).get
+                self._freed |= set() if freed is None else {freed}
+                self._db.execute(LOG_SQL["insert_event"], row)
+
+    def settle(self) -> None:
+        """Do again what the events of the log say of removals and redactions.
+
+        Raises:
+            ObjectDamaged: a redaction cannot be done again, or no event says of a removal that was
+                one.
+
+        """
+        settle_decided(self._db, self._log_id)
+        for position in sorted(self._freed):
+            if self._db.execute(SQL["event_is_there"], (position,)).get:
+                raise ObjectDamaged(f"the event {position} has the key of a later one")
 
     def _take_removed(self, runs: Iterable[Run], after: int, upto: int) -> None:
         """Take over which positions have no events any more, and where that leaves the log."""

@@ -33,7 +33,7 @@ from daemon.backup.lineage import LettersMissing, cover
 from daemon.backup.manifest import RESERVED_EVENTS, Epoch, Manifest, Writer, load, whose
 from daemon.backup.names import Range
 from daemon.backup.restore import Listing, Restoring, fetch, holds_objects, take_letters
-from daemon.backup.settling import begin_unsettled, settle_decided, tell_missing
+from daemon.backup.settling import begin_unsettled, tell_missing
 from daemon.backup.shipped_log import ShippedLog
 from daemon.backup.status import Progress
 from daemon.backup.store import Place, Register
@@ -364,7 +364,7 @@ class Recovery:
                     self._progress(done, sum(sizes))
             if applier.digest.hex() != manifest.digest:
                 raise ObjectDamaged("the segments do not lead to what was shipped")
-        settle_decided(db, manifest.log_id)
+        applier.settle()
         if letters < manifest.letters:
             listing = missing.listing if missing else Listing.of(store, manifest)
             take_letters(store, applier, manifest, listing, letters, skip=self._skip_letters)

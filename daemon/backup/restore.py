@@ -26,7 +26,7 @@ from daemon.backup.lineage import LettersMissing, Plan, cover_letters, left_lett
 from daemon.backup.manifest import Manifest, Snapshot
 from daemon.backup.names import LETTERS, SEGMENTS, SNAPSHOTS, Range, read_range, read_snapshot_name
 from daemon.backup.segment import RAW_BYTES_MAX
-from daemon.backup.settling import begin_unsettled, settle_decided, tell_missing
+from daemon.backup.settling import begin_unsettled, tell_missing
 from daemon.backup.status import Progress
 from daemon.backup.store import CHUNK_BYTES, MANIFEST, ObjectStore
 from daemon.eventlog.connection import SCHEMA_VERSION, close, open_writer, translate
@@ -295,7 +295,7 @@ class Restoring:
             self._apply(applier, each.segment, chosen.position)
         self._require_shipped(applier, chosen)
         self._redacted = applier.redacted
-        settle_decided(db, self._manifest.log_id)
+        applier.settle()
         for each in chosen.letters:
             self._apply(applier, each.letters, None)
         if upto is not None:

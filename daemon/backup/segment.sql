@@ -151,6 +151,19 @@ FROM segment.events WHERE position > ? ORDER BY position;
 -- name: runs
 SELECT first, last, digest FROM segment.removed_runs WHERE last > ? ORDER BY last;
 
+-- name: free_purged_key
+-- Leave an event without its key that a purge of its stream stands for.
+UPDATE main.events SET event_key = NULL
+WHERE stream_id = ?1 AND event_key = ?2
+  AND version <= (SELECT max(json_extract(CAST(e.data AS TEXT), '$.replaces'))
+                  FROM main.events e JOIN main.types t USING (type_id)
+                  WHERE e.stream_id = ?1 AND t.application = ''
+                    AND t.name IN ('job.purged', 'alert.purged', 'file.purged', 'result.purged'))
+RETURNING position;
+
+-- name: event_is_there
+SELECT 1 FROM main.events WHERE position = ?;
+
 -- name: take_run
 INSERT INTO main.removed_runs (first, last, digest) VALUES (?, ?, ?)
 ON CONFLICT (first) DO UPDATE SET last = excluded.last, digest = excluded.digest

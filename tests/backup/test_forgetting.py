@@ -14,7 +14,7 @@ import pytest
 import zstandard
 from sites import Site, manifest_of
 
-from daemon.backup import recovery
+from daemon.backup.applying import Applier
 from daemon.backup.directory_store import DirectoryRegister, DirectoryStore
 from daemon.backup.forgetting import Forgetter
 from daemon.backup.restore import Restoring
@@ -200,7 +200,7 @@ def test_a_disk_that_was_set_back_forgets_again(
         """The process ends here."""
 
     with monkeypatch.context() as patched:
-        patched.setattr(recovery, "settle_decided", Mock(side_effect=Killed))
+        patched.setattr(Applier, "settle", Mock(side_effect=Killed))
         with pytest.raises(Killed):
             before.start()
     outcome = before.start()

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from daemon.backup.applying import Applier, digest_within
 from daemon.backup.restore import introduce, open_building
 from daemon.backup.segment import Sealed, Source, merge
-from daemon.backup.settling import begin_unsettled, settle_decided, tell_missing
+from daemon.backup.settling import begin_unsettled, tell_missing
 from daemon.eventlog.connection import close
 from daemon.eventlog.copying import copy_log
 from daemon.eventlog.log import EventLog
@@ -56,6 +56,7 @@ TABLES = {
 JOBS = st.sampled_from(["a", "b", "c"])
 STEPS = st.one_of(
     st.tuples(st.just("append"), st.lists(JOBS, min_size=1, max_size=5)),
+    st.tuples(st.just("again"), JOBS),
     st.tuples(st.just("trace"), st.integers(1, 3)),
     st.tuples(st.just("purge"), JOBS),
     st.tuples(st.just("archive"), JOBS),
@@ -104,6 +105,10 @@ class Shrinking:
             NewEvent("job.submitted", job, "/tests", f"e{self._number}-{n}", data)
             for n, job in enumerate(what)
         ]))  # fmt: skip
+
+    def _again(self, job: str) -> None:
+        """Send an event with the id that it always has: after a purge it is a new one."""
+        self._drive(Append([NewEvent("job.submitted", job, "/again", job, b'{"kind":"k"}')]))
 
     def _trace(self, count: int) -> None:
         ids = [f"m{self._number}-{n}" for n in range(count)]
@@ -198,7 +203,7 @@ def restored(
         for part in parts:
             if part.header.last > applier.position and part.header.first <= upto:
                 applier.apply(part.content, "x", None if upto == END else upto)
-        settle_decided(db, made.log.log_id)
+        applier.settle()
         tell_missing(db, made.log.log_id, applier.redacted)
         db.pragma("journal_mode", "wal")
     finally:
@@ -240,6 +245,26 @@ def test_what_comes_back_is_the_log_as_it_is(
         for number, snapshot in enumerate([None, *made.snapshots]):
             path = restored(made, f"restored-{number}.db", snapshot, parts)
             require_same(path, made.path)
+
+
+@pytest.mark.parametrize("merged", [False, True])
+def test_an_event_that_was_sent_again_after_its_purge_is_restored(
+    tmp_path: Path, merged: bool
+) -> None:
+    """Older objects have the purged event, newer ones another with its key: both are no damage.
+
+    A log with such an event could not be restored.
+    """
+    steps = [
+        ("again", "a"), ("append", ["b"]), ("ship", 9), ("snapshot", 0), ("purge", "a"),
+        ("append", ["b"]), ("ship", 9), ("remove", 6), ("again", "a"),
+    ]  # fmt: skip
+    made = grown(tmp_path, steps)
+    # The version, the id: the purge has the second version, and the first one is gone.
+    assert [row[2] for row in tables_of(made.path)["events"] if row[8] == "a"] == [3]
+    parts = [merge(made.segments, 1)] if merged else made.segments
+    for number, snapshot in enumerate([None, *made.snapshots]):
+        require_same(restored(made, f"restored-{number}.db", snapshot, parts), made.path)
 
 
 @settings(max_examples=20)
