@@ -59,11 +59,15 @@ def test_every_folder_of_code_is_looked_at(tree: list[Source]) -> None:
     assert any(path.endswith(".sql") for path in paths)
 
 
+PROGRAMS = ("conftest.py", "__main__.py")
+"""Files that pytest takes by their place, and those that are run and not imported."""
+
+
 def test_names_of_test_files_are_unique(tree: list[Source]) -> None:
     """No two test modules share a name, which pytest without packages could not tell apart."""
     places = defaultdict(list)
     for source in tree:
         name = Path(source.path).name
-        if source.is_test and name.endswith(".py") and name != "conftest.py":
+        if source.is_test and name.endswith(".py") and name not in PROGRAMS:
             places[name].append(source.path)
     assert not [paths for paths in places.values() if len(paths) > 1]

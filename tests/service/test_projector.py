@@ -102,7 +102,8 @@ def test_a_short_way_is_gone_before_the_child_speaks(
     seen: list[tuple[set[str], bool]] = []
     with closing(ProjectorProcess(settings)) as projector:
         projector.on_progress(lambda: seen.append((states(projector), projector.caught_up)))
-        projector.start(SECONDS)
+        projector.start()
+        assert projector.opened(SECONDS)
         wait_until(lambda: seen, "the child has spoken")
     assert seen[0] == ({shown}, shown == "live")
 
@@ -112,7 +113,8 @@ def test_views_that_cannot_be_begun_are_tried_again(settings: Settings) -> None:
     views = Path(settings.views)
     views.mkdir()
     with closing(ProjectorProcess(settings)) as projector:
-        projector.start(SECONDS)
+        projector.start()
+        assert projector.opened(SECONDS)
         assert projector.pid
         assert states(projector) == {"building"}
         views.rmdir()

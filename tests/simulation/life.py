@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack, suppress
 from functools import partial
@@ -31,6 +32,7 @@ from daemon.api.app import create_app
 from daemon.api.context import Context
 from daemon.api.direct import Direct
 from daemon.api.edge import Edge
+from daemon.api.shared import Shared
 from daemon.archive.opening import open_archive
 from daemon.background import Background
 from daemon.backup.board import Board
@@ -155,19 +157,19 @@ class Decoders(Inline):
 class Pause:
     """What waits while another part is to work: it drives that part instead."""
 
-    def __init__(self, meanwhile: Callable[[], None], faults: Faults) -> None:
+    def __init__(self, meanwhile: Callable[[float], None], faults: Faults) -> None:
         self._meanwhile = meanwhile
         self._faults = faults
         self._waits = 0
 
-    def wait(self, _seconds: float | None = None) -> bool:
+    def wait(self, seconds: float | None = None) -> bool:
         """Let the others do a step."""
         self._waits += 1
         if self._waits > STEPS_MAX:
             raise Hang("a service waits for ever")
         if self._faults.dead:
             raise StorageFailed("the process has ended")
-        self._meanwhile()
+        self._meanwhile(seconds or 0.0)
         return False
 
     def set(self) -> None:
@@ -233,9 +235,19 @@ class BackupSeat:
 
 
 class Life:
-    """A daemon at work on ``config.data``; ``clock`` gives microseconds, ``bucket`` outlives it."""
+    """A daemon at work on ``config.data``; ``bucket`` outlives it.
 
-    def __init__(self, config: Config, clock: Callable[[], int], bucket: Bucket) -> None:
+    ``clock`` gives microseconds; who waits lets so many seconds pass by ``pass_time``.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        clock: Callable[[], int],
+        bucket: Bucket,
+        pass_time: Callable[[float], None],
+    ) -> None:
+        self.pass_time = pass_time
         self.config = config
         self.clock = clock
         self.bucket = bucket
@@ -293,6 +305,7 @@ class Life:
         )
         self.context.readers = self.context.stream_readers = Inline()
         self.context.store_readers = Inline()
+        self.context.stream_pages = Shared(self.context.stream_readers)
         self.context.decoders = Decoders()
         undo.callback(self.context.close)
         self.background = Background.open(config, self.context)
@@ -301,7 +314,7 @@ class Life:
         undo.callback(self._close_checkpointer)
         self._bring_together()
         self.services = self._services()
-        self.loop = Loop(lambda: clock() / 1e6)
+        self.loop = Loop(time.monotonic)
         undo.callback(self._close_loop)
         asyncio.set_event_loop(None)
         self._http = self._make_http()
@@ -321,8 +334,11 @@ class Life:
         self._patch("threading", daemon.projector.rebuilding, events)
         assert self.context.retention is not None
         self.context.retention._pause = pause.wait
+        assert self.context.maintenance is not None
+        self.context.maintenance.worker._monotonic = time.monotonic
 
-    def _meanwhile(self) -> None:
+    def _meanwhile(self, seconds: float) -> None:
+        self.pass_time(seconds)
         with suppress(ChronicledError):
             self.runner.step(self.clock())
 

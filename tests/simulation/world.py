@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
@@ -95,6 +96,9 @@ class World:
         knobs, names = self.swarm.knobs, Random(self.seed)
         patch = self._undo.enter_context
         patch(mock.patch.object(apsw, "Connection", Connection))
+        for name in ("monotonic", "thread_time", "time"):
+            patch(mock.patch.object(time, name, self.seconds))
+        patch(mock.patch.object(time, "time_ns", self.nanoseconds))
         writer, truncation = daemon.eventlog.writer, daemon.eventlog.truncation
         patch(mock.patch.object(writer, "CHECKPOINT_PAGES", knobs["checkpoint_pages"]))
         here = SimpleNamespace(start=lambda *_: None)
@@ -118,6 +122,18 @@ class World:
         """Return the time; each look takes a moment."""
         self.now += 1
         return self.now
+
+    def seconds(self) -> float:
+        """Return the time (seconds), for those who measure how long something takes."""
+        return self.now / MICROSECONDS
+
+    def nanoseconds(self) -> int:
+        """Return the time (nanoseconds)."""
+        return self.now * 1000
+
+    def pass_time(self, seconds: float) -> None:
+        """Let time pass."""
+        self.now += round(seconds * MICROSECONDS)
 
     @property
     def digest(self) -> str:
@@ -261,7 +277,7 @@ class World:
 
     def _wait(self) -> None:
         seconds = self.random.choice((0.01, 0.1, 1, 1, 5, 30, 60, 600, 3600, 3600, 12 * 3600))
-        self.now += round(seconds * MICROSECONDS)
+        self.pass_time(seconds)
 
     def _start(self) -> None:
         """Start the daemon; while something is wrong it may say that it cannot."""
@@ -270,7 +286,7 @@ class World:
         self.lives += 1
         self.note("start")
         try:
-            self.life = Life(self.config, self.clock, self.bucket)
+            self.life = Life(self.config, self.clock, self.bucket, self.pass_time)
         except _EXPECTED as error:
             self.note("does not start", type(error).__name__)
             if not (self._doubtful or self.faults.dead):
@@ -412,6 +428,9 @@ class World:
             found.append(f"the backup is at {status.shipped} of {head}: {status}")
         if any(each.client.busy for each in (*self.writers, *self.readers)):
             found.append("somebody waits for an answer")
+        newest = life.log.position_upto(head)
+        if any(follower.last < newest for follower in self.followers):
+            found.append("a follower of the stream is behind")
         assert life.context.truncation is not None
         if life.log.pending_removals(outside=False) or life.log.pending_removals(outside=True):
             found.append(f"removals wait: {life.context.truncation.board}")
