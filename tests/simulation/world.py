@@ -75,6 +75,7 @@ class World:
         self._doubtful = False
         """Whether something went wrong since the daemon last came to rest."""
         self._due: dict[str, int] = {}
+        self._jumped = 0
         self._trace = blake2b(digest_size=8)
         self.lives = 0
         file = folder / "chronicled.toml"
@@ -96,8 +97,9 @@ class World:
         knobs, names = self.swarm.knobs, Random(self.seed)
         patch = self._undo.enter_context
         patch(mock.patch.object(apsw, "Connection", Connection))
-        for name in ("monotonic", "thread_time", "time"):
+        for name in ("monotonic", "thread_time"):
             patch(mock.patch.object(time, name, self.seconds))
+        patch(mock.patch.object(time, "time", lambda: self.now / MICROSECONDS))  # noqa: PT008
         patch(mock.patch.object(time, "time_ns", self.nanoseconds))
         writer, truncation = daemon.eventlog.writer, daemon.eventlog.truncation
         patch(mock.patch.object(writer, "CHECKPOINT_PAGES", knobs["checkpoint_pages"]))
@@ -124,8 +126,13 @@ class World:
         return self.now
 
     def seconds(self) -> float:
-        """Return the time (seconds), for those who measure how long something takes."""
-        return self.now / MICROSECONDS
+        """Return the time that has passed (seconds), however the clock was set meanwhile."""
+        return self.steady / MICROSECONDS
+
+    @property
+    def steady(self) -> int:
+        """The time that has passed, in microseconds."""
+        return self.now - self._jumped
 
     def nanoseconds(self) -> int:
         """Return the time (nanoseconds)."""
@@ -262,7 +269,7 @@ class World:
         due = [
             service
             for service in services
-            if service.woken.is_set() or self._due.get(service.name, 0) <= self.now
+            if service.woken.is_set() or self._due.get(service.name, 0) <= self.steady
         ]
         self._drive(self.random.choice(due or services))
 
@@ -270,10 +277,10 @@ class World:
         service.woken.clear()
         self.did[f"service {service.name}"] += 1
         self.note("service", service.name)
-        self._due[service.name] = self.now + MICROSECONDS
+        self._due[service.name] = self.steady + MICROSECONDS
         delay = service.step(self.clock())
         rest = 365 * 24 * HOUR if delay is None else round(delay * MICROSECONDS)
-        self._due[service.name] = self.now + rest
+        self._due[service.name] = self.steady + rest
 
     def _wait(self) -> None:
         seconds = self.random.choice((0.01, 0.1, 1, 1, 5, 30, 60, 600, 3600, 3600, 12 * 3600))
@@ -346,7 +353,9 @@ class World:
         else:
             self.faults.fired[kind] += 1
             jump = random.choice((60, 3600, 30 * 3600)) * MICROSECONDS
-            self.now += -jump if kind == "clock back" else jump
+            jump = -jump if kind == "clock back" else jump
+            self.now += jump
+            self._jumped += jump
 
     def _killed_inside(self) -> None:
         kind = "power cut inside" if self._ends_by_power else "kill inside"
