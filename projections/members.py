@@ -60,6 +60,9 @@ def fold_batch(
         # The disk's fault, of the views or of the log: the whole step is tried again.
         raise
     except Exception as error:
+        if not db.in_transaction:
+            # SQLite has given up all of it, and the end of the savepoint hid why.
+            raise apsw.IOError("the transaction was lost") from error
         member.fold.forget()
         if len(batch.events) == 1:
             position = batch.events[0].position

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
+from random import Random
 from types import SimpleNamespace
 
+import apsw
 import pytest
+from disk import Connection, Disk
+from faults import Faults
 
 import daemon.background
 from daemon.background import _removable
 from daemon.backup.status import BackupStatus
 from daemon.emptying import sync_wal
+from daemon.eventlog.log import EventLog
+from daemon.replay.verify import verify
+from domain.errors import StorageFailed
+from domain.events import NewEvent
+from projections.runner import ProjectionRunner
 
 
 def context_of(views: Path, positions: list[int]) -> SimpleNamespace:
@@ -58,3 +68,46 @@ def test_a_database_without_a_write_ahead_log_is_synced_already(tmp_path: Path) 
     sync_wal(tmp_path / "views.db")
     (tmp_path / "views.db-wal").write_bytes(b"")
     sync_wal(tmp_path / "views.db")
+
+
+def submitted(number: int) -> NewEvent:
+    """Return an event of a job of its own, beside others that are known already."""
+    id_ = f"e{number}"
+    data = b'{"kind":"k","name":"some words"}'
+    return NewEvent("job.submitted", f"job-{number % 40}", "/tests", id_, data)
+
+
+def test_a_read_error_in_a_fold_is_not_taken_for_a_projection_that_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite gives up the whole transaction then, and the savepoint's end says something else.
+
+    The fold was taken for wrong, and its halves were written outside of any transaction.
+    """
+    monkeypatch.setattr(apsw, "Connection", Connection)
+    disk = Disk(tmp_path, Faults(Random(1)))
+    views = tmp_path / "views.db"
+    try:
+        with closing(EventLog.open(tmp_path / "log.db", synchronous="OFF")) as log:
+            log.start()
+            log.append([submitted(number) for number in range(60)])
+            with closing(ProjectionRunner(views, log)) as runner:
+                runner.catch_up()
+            failed = 0
+            for skip in range(24):
+                log.append([submitted(100 * (skip + 1) + number) for number in range(60)])
+                # One that has just opened the file reads it, and not what it remembers.
+                with closing(ProjectionRunner(views, log)) as runner:
+                    disk.faults.arm("read error", "read", "*/views.db*", skip=skip)
+                    try:
+                        runner.catch_up()
+                    except StorageFailed:
+                        failed += 1
+                    disk.faults.heal()
+                    assert verify(tmp_path / "log.db", views).findings == []
+                    runner.catch_up()
+                    assert {each.state for each in runner.status()} == {"live"}
+                assert verify(tmp_path / "log.db", views).findings == []
+            assert failed > 5
+    finally:
+        disk.unregister()
