@@ -75,8 +75,10 @@ def _run_all(seeds: list[int], asked: argparse.Namespace) -> int:
         futures = [
             pool.submit(simulate, seed, asked.steps, verbose=asked.verbose) for seed in seeds
         ]
-        for future in futures:
+        for number, future in enumerate(futures, 1):
             result = future.result()
+            if number % 100 == 0:
+                say(f"{number} of {len(seeds)} seeds, {time.monotonic() - began:.0f} s")
             fired += result.fired
             did += result.did
             events, lives = events + result.events, lives + result.lives
