@@ -89,28 +89,38 @@ class Protocol(HttpToolsProtocol):
             self._held.append(data)
             self._missing -= len(data)
             if self._missing <= 0 and not self._waits:
-                self._serve(self._direct, self._release(), self._since)
+                self._serve(self._direct, self._release(), self._since, begun=True)
         if self._parsing or self._held:
             self._patience.more(len(data))
+        elif self.timeout_keep_alive_task is None and self._is_idle():
+            # Line breaks that begin no request: they do not keep a connection.
+            self._watch(max(0.0, self._quiet_since + self.timeout_keep_alive - perf_counter()))
 
-    def _serve(self, direct: Direct, data: bytes, started: float) -> None:
-        """Serve the requests in these bytes until one is not plain, or not complete."""
+    def _is_idle(self) -> bool:
+        busy = self.unanswered or (self.cycle and not self.cycle.response_complete)
+        return not busy and not self.transport.is_closing()
+
+    def _serve(self, direct: Direct, data: bytes, started: float, *, begun: bool = False) -> None:
+        """Serve the requests in these bytes until one is not plain, or not complete.
+
+        ``begun``: the clock of the first one runs already.
+        """
         while data:
             plan = direct.plan(data, local=self._local)
             if plan is None:
                 if is_beginning(data):
-                    self._hold(data, 1, started)
+                    self._hold(data, 1, started, begun=begun)
                     return
                 break
             start, end, _ = plan
             if len(data) < end:
-                self._hold(data, end - len(data), started)
+                self._hold(data, end - len(data), started, begun=begun)
                 return
             if len(self.unanswered) >= PIPELINE_MAX or self.flow.write_paused:
                 break
             if not direct.take(plan, data[start:end], started, self):
                 break
-            data = data[end:]
+            data, begun = data[end:], False
         else:
             return
         if self.unanswered:
@@ -120,10 +130,11 @@ class Protocol(HttpToolsProtocol):
         else:
             super().data_received(data)
 
-    def _hold(self, data: bytes, missing: int, started: float) -> None:
+    def _hold(self, data: bytes, missing: int, started: float, *, begun: bool = False) -> None:
         self._held.append(data)
         self._missing, self._since = missing, started
-        self._patience.begin()
+        if not begun:
+            self._patience.begin()
 
     def _release(self) -> bytes:
         data = b"".join(self._held)
@@ -151,6 +162,13 @@ class Protocol(HttpToolsProtocol):
         self._parsing = False
         super().on_message_complete()
 
+    def on_response_complete(self) -> None:
+        """Note that the connection is quiet from now on, or that the next request has its turn."""
+        self._quiet_since = perf_counter()
+        if self._parsing and not (self._headed and self.cycle.response_complete):
+            self._patience.begin()
+        super().on_response_complete()
+
     # -- what goes out --------------------------------------------------------------------------
 
     def settled(self) -> None:
@@ -175,6 +193,8 @@ class Protocol(HttpToolsProtocol):
         self._quiet_since = perf_counter()
         if self.timeout_keep_alive_task is None:
             self._watch(self.timeout_keep_alive)
+        if not unanswered and self._held:
+            self._patience.begin()  # It waited for these.
         if not unanswered and (self._waits or self._ending):
             self._go_on()
 
@@ -263,6 +283,8 @@ class Protocol(HttpToolsProtocol):
         self._give_way()
         self._patience.end()
         super().connection_lost(exc)
+        # Also where it was reset: a timer would keep all of it for a minute.
+        self._unset_keepalive_if_required()
 
 
 def too_late() -> RequestTimeout:

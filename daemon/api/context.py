@@ -119,9 +119,10 @@ class Context:
         self.appends = Appends(self.log, self.metrics)
         self.readers = Threads("read", self.read_threads)
         self.decoders = Decoders(self.limits, Threads("decode", _DECODE_THREADS))
-        # Each stream waits for one read at a time, and their number is bounded: those that are
-        # open, and as many that are about to be.
+        # Each open stream waits for one read at a time, and their number is bounded. Those that are
+        # about to be open are not: they must not take the places of those that are.
         self.stream_readers = Threads("stream", _STREAM_THREADS, 2 * self.stream_clients_max)
+        self.stream_openers = Threads("stream-open", 1, 2 * self.stream_clients_max)
         self.stream_pages: Shared[StreamPage] = Shared(self.stream_readers)
         # Of its own: a store that does not answer must not hold up any other question.
         self.store_readers = Threads("store", _STORE_THREADS)
@@ -163,7 +164,10 @@ class Context:
         for leave in self._leave:
             leave()
         self.operations.close()
-        for threads in (self.readers, self.decoders, self.stream_readers, self.store_readers):
+        for threads in (
+            *(self.readers, self.decoders, self.stream_readers),
+            *(self.stream_openers, self.store_readers),
+        ):
             threads.close()
 
 

@@ -93,7 +93,7 @@ async def stream_events(
         after = context.log.head() if asked.after is None else asked.after
     # Not by the readers: after a restart all streams come back at once, and browsers do not ask
     # again for one that was refused.
-    await context.stream_readers.run(require_reached, context.log, after)
+    await context.stream_openers.run(require_reached, context.log, after)
     return EventStream(
         _follow(context, _query(asked), after), clients=context.clients, stop=context.stopping
     )

@@ -115,14 +115,18 @@ class Applier:
         The log had removed that event by then, but an older object still has it. Until `settle`
         removes it again it is left without its key.
         """
+        # Not the connection's own savepoint: where the disk refuses, SQLite gives up the whole
+        # transaction, and the end of that savepoint would hide why.
+        self._db.execute("SAVEPOINT rows_of_log")
         try:
-            with self._db:
-                self._db.executemany(LOG_SQL["insert_event"], rows)
+            self._db.executemany(LOG_SQL["insert_event"], rows)
         except apsw.ConstraintError:
+            self._db.execute("ROLLBACK TO rows_of_log")
             for row in rows:
                 freed: Any = self._db.execute(SQL["free_purged_key"], (row[1], row[_KEY])).get
                 self._freed |= set() if freed is None else {freed}
                 self._db.execute(LOG_SQL["insert_event"], row)
+        self._db.execute("RELEASE rows_of_log")
 
     def settle(self) -> None:
         """Do again what the events of the log say of removals and redactions.

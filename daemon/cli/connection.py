@@ -62,6 +62,9 @@ def shown_url(url: str) -> str:
         parts = urlsplit(url)
     except ValueError:
         return "the URL"
+    if not parts.netloc:
+        # Without a scheme nobody knows which of it is a password.
+        return "the URL"
     host = parts.netloc.rpartition("@")[2]
     return parts._replace(netloc=host, query="", fragment="").geturl()
 

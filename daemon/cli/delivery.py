@@ -27,8 +27,11 @@ LINE_BYTES_MIN: Final = 1024
 """A line is not cut below this to make it acceptable; a daemon that refuses it refuses all."""
 
 _NOT_READY: Final = 503
-_TRY_AGAIN: Final = frozenset({408, _NOT_READY, 507})
+_TOO_SLOW: Final = 408
+_TRY_AGAIN: Final = frozenset({_TOO_SLOW, _NOT_READY, 507})
 _TOO_LARGE: Final = 413
+_LATE_MAX: Final = 2
+"""So often a chunk may come too slowly; then it is sent in smaller pieces."""
 
 _HINT: Final = "Start it (`chronicled serve`), or give --wait to wait for it."
 
@@ -103,7 +106,7 @@ class Delivery:
         try:
             answer = self._link.post(self._path, chunk, {**self._params, **(place or {})})
         except CommandError as error:
-            if error.status != _TOO_LARGE or len(chunk.body) <= LINE_BYTES_MIN:
+            if error.status not in (_TOO_SLOW, _TOO_LARGE) or len(chunk.body) <= LINE_BYTES_MIN:
                 raise
             if len(chunk.lines) == 1:
                 notice(f"Line {chunk.end} is too large for the daemon; the first half is sent.")
@@ -189,14 +192,21 @@ class Link:
         """Send a chunk until it is answered."""
         params = {**params, "start": str(chunk.start), "end": str(chunk.end)}
         body = chunk.body
-        attempts = 0
+        attempts = late = 0
 
         def attempt() -> Any:
             nonlocal attempts
             attempts += 1
             return self._reach().post_lines(path, body, params)
 
-        answer = self._until_answered(attempt, f"nothing after line {chunk.start} was recorded")
+        def again(error: CommandError) -> bool:
+            nonlocal late
+            late += error.status == _TOO_SLOW
+            # What is too slow again is given back, to come in pieces.
+            return error.status in _TRY_AGAIN and (late < _LATE_MAX or len(chunk.lines) == 1)
+
+        told = f"nothing after line {chunk.start} was recorded"
+        answer = self._until_answered(attempt, told, again=again)
         receipts = answer["events"]
         if attempts == 1:
             appended = sum(1 for receipt in receipts if not receipt["duplicate"])
@@ -208,7 +218,12 @@ class Link:
         return Answer(receipts, appended, answer["dead_letters"], repeated=attempts > 1)
 
     def _until_answered(
-        self, attempt: Callable[[], Any], when_stopped: str, *, absent_is_fatal: bool = False
+        self,
+        attempt: Callable[[], Any],
+        when_stopped: str,
+        *,
+        absent_is_fatal: bool = False,
+        again: Callable[[CommandError], bool] = lambda error: error.status in _TRY_AGAIN,
     ) -> Any:
         delay = RETRY_SECONDS_MIN
         while True:
@@ -216,7 +231,7 @@ class Link:
                 result = attempt()
             except CommandError as error:
                 away = isinstance(error, UnreachableError) and not absent_is_fatal
-                if not away and error.status not in _TRY_AGAIN:
+                if not away and not again(error):
                     raise
                 # What is only not ready may be gone for a moment before it is.
                 absent_is_fatal = False

@@ -179,13 +179,18 @@ def _next_month(day: date) -> date:
     return (day.replace(day=1) + timedelta(days=31)).replace(day=1)
 
 
+_ZONE_MAX: Final = 64
+"""The longest name of a time zone; those that there are have half of that."""
+
+
 def _split_zone(text: str) -> tuple[str, tzinfo | None]:
     prefix = next((prefix for prefix in _ZONES if text.startswith(prefix)), None)
     if prefix is None:
         return text, None
     name, _, rest = text.removeprefix(prefix).partition(" ")
     try:
-        return rest.strip(), ZoneInfo(name)
+        # Not longer: Python imports a package for each part of a name.
+        return rest.strip(), ZoneInfo(name[:_ZONE_MAX])
     except (ValueError, OSError, LookupError):
         raise ValueError(f"{name[:40]!r} is no time zone") from None
 

@@ -47,17 +47,41 @@ def test_a_request_that_never_ends_is_refused(hasty: ApiServer, begun: bytes) ->
 
 def test_a_request_that_comes_byte_by_byte_is_refused(hasty: ApiServer) -> None:
     """Each byte that comes does not buy it another while."""
-    with socket.create_connection(hasty.address, timeout=20) as connection:
+    said = dripped(hasty, HEAD + b"Content-Length: 100000\r\n\r\n")
+    assert said.startswith(b"HTTP/1.1 408 ")
+
+
+def test_a_head_that_comes_byte_by_byte_is_refused(hasty: ApiServer) -> None:
+    """Also one that may yet be that of a small request, which is looked at again each time."""
+    said = dripped(hasty, b"POST /api/events HTTP/1.1\r\nHost: localhost\r\nX-Slow:")
+    assert said.startswith(b"HTTP/1.1 408 ")
+
+
+def dripped(server: ApiServer, begun: bytes) -> bytes:
+    """Send the beginning of a request, and a byte after another, until something is answered."""
+    with socket.create_connection(server.address, timeout=20) as connection:
         connection.settimeout(0.02)
-        connection.sendall(HEAD + b"Content-Length: 100000\r\n\r\n")
-        said = b""
+        connection.sendall(begun)
         for _ in itertools.repeat(None, 1000):
             try:
-                said = connection.recv(65536)
-                break
+                return connection.recv(65536)
             except TimeoutError:
                 connection.sendall(b" ")
-    assert said.startswith(b"HTTP/1.1 408 ")
+    return b""
+
+
+@pytest.mark.parametrize("before", [b"", b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"])
+def test_line_breaks_do_not_keep_a_connection(
+    servers: Servers, monkeypatch: pytest.MonkeyPatch, before: bytes
+) -> None:
+    """They begin no request, and the connection is closed like any other that is idle."""
+    monkeypatch.setattr("daemon.server.IDLE_SECONDS", 1)
+    with socket.create_connection(servers().address, timeout=30) as connection:
+        if before:
+            connection.sendall(before)
+            assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
+        connection.sendall(b"\r\n")
+        assert connection.recv(65536) == b""
 
 
 def test_an_answered_request_whose_body_never_ends_is_closed(hasty: ApiServer) -> None:

@@ -149,3 +149,20 @@ def test_numbers_that_no_log_has_are_a_damaged_header(backed: Backed) -> None:
     content = Header.frame(told) + part.content[len(part.header.frame()) :]
     with pytest.raises(ObjectDamaged, match="header"):
         unsealed(content, "an object")
+
+
+@pytest.mark.parametrize("room", [30, 60])
+def test_a_disk_that_gets_full_is_no_damage(tmp_path: Path, room: int) -> None:
+    """SQLite gives up the transaction then; the segment is right all the same."""
+    backed = Backed(tmp_path)
+    with closing(Growing(backed.log)) as growing:
+        growing.do(Step("events", [(f"job{n}", "/a", f"{n}", None) for n in range(1500)]))
+    backed.ship()
+    part = sealed(backed, "segments")
+    with closing(open_writer(str(tmp_path / "new.db"))) as db:
+        introduce(db, backed.manifest)
+        pages = db.pragma("page_count")
+        db.pragma("max_page_count", pages + room)
+        with pytest.raises(apsw.FullError):
+            Applier(db, part.header.log_id).apply(part.content, "a segment")
+    backed.close()

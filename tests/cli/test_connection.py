@@ -9,7 +9,7 @@ import pytest
 from api.api_server import ApiServer, event
 
 from daemon.cli import connection
-from daemon.cli.connection import Connection
+from daemon.cli.connection import Connection, shown_url
 from daemon.cli.failures import CommandError
 
 
@@ -77,3 +77,9 @@ def test_what_is_not_ready_for_another_reason_is_not_waited_for(
     monkeypatch.setattr(connection, "_pause", lambda _: pytest.fail("it waits"))
     with pytest.raises(CommandError, match="have not reached position 2"):
         link.get("/api/jobs", {"wait_for": 2, "timeout": 0.01})
+
+
+def test_of_a_url_without_a_scheme_nothing_is_shown() -> None:
+    """Nobody knows which of it is a password."""
+    assert shown_url("user:secret@localhost:1") == "the URL"
+    assert shown_url("http://user:secret@localhost:1/a?b=c") == "http://localhost:1/a"

@@ -162,20 +162,24 @@ class Terminal:
             stderr=inside,
         )
         os.close(inside)
+        self._rest = ""
+        """What was shown after what was waited for."""
 
     def until(self, text: str) -> str:
         """Read until a text was shown, and return what was; the end of the command is a failure."""
-        shown = ""
+        shown = self._rest
         while text not in shown:
             try:
                 shown += os.read(self._end, 65536).decode()
             except OSError:
                 raise AssertionError(f"{text!r} not in {shown!r}") from None
             shown = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown)
+        self._rest = shown.partition(text)[2]
         return shown
 
     def press(self, keys: str) -> None:
-        """Press keys."""
+        """Press keys; what was shown before is no answer to them."""
+        self._rest = ""
         os.write(self._end, keys.encode())
 
     def end(self) -> int:

@@ -30,8 +30,8 @@ SLOW = {
     "intake-pubsub-push": 0.05,
     "intake-to-views": 0.2,
 }
-SEEDS = (8, random.SystemRandom().randrange(2**32))
-"""One that is always the same, and one that never is; a failure names it."""
+SEEDS = (8, 9)
+"""What the mutations follow from; ``make fuzz`` tries new ones."""
 
 
 def inputs_of(target: Target, seed: int) -> list[bytes]:

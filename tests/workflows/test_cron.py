@@ -65,7 +65,7 @@ def test_schedule_says_when_it_is_due(cron: str, expected: list[str]) -> None:
         "", "* * * *", "* * * * * * *", "60 * * * *", "0 24 * * *", "0 0 0 * *", "0 0 * 13 *",
         "0 0 * * 7", "0 0 * * XYZ", "*/0 * * * *", "5-1 * * * *", "a * * * *", "0 0 L * *",
         "@dayly", "@every", "@every soon", "CRON_TZ=Nowhere/Town 0 * * * *", "0 0 * * 1#2",
-        ", * * * *", "-1 * * * *", "\u0663 * * * *",
+        ", * * * *", "-1 * * * *", "\u0663 * * * *", f"TZ=Europe{'/Berope' * 300} 0 * * * *",
     ],
 )  # fmt: skip
 def test_what_is_no_schedule_is_refused(cron: str) -> None:
