@@ -12,8 +12,10 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from random import SystemRandom
 
@@ -21,7 +23,11 @@ TESTS = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(TESTS / "simulation"), str(TESTS / "backup"), str(TESTS), str(TESTS.parent)]
 
 from mutants import MUTANTS  # noqa: E402  the paths come first
-from one_seed import simulate  # noqa: E402
+from one_seed import Result, simulate  # noqa: E402
+
+SPAWN = get_context("spawn")
+SEEDS_A_POOL = 100
+"""After so many seeds other processes go on: what one leaves behind is not met by all."""
 
 
 def say(text: str) -> None:
@@ -71,28 +77,31 @@ def _run_all(seeds: list[int], asked: argparse.Namespace) -> int:
     fired: Counter[str] = Counter()
     did: Counter[str] = Counter()
     failed, events, lives, began = [], 0, 0, time.monotonic()
-    with ProcessPoolExecutor(asked.jobs, max_tasks_per_child=50) as pool:
-        futures = [
-            pool.submit(simulate, seed, asked.steps, verbose=asked.verbose) for seed in seeds
-        ]
-        for number, future in enumerate(futures, 1):
-            result = future.result()
-            if number % 100 == 0:
-                say(f"{number} of {len(seeds)} seeds, {time.monotonic() - began:.0f} s")
-            fired += result.fired
-            did += result.did
-            events, lives = events + result.events, lives + result.lives
-            if result.failure:
-                failed.append(result.seed)
-                say(f"seed {result.seed}: {result.failure}")
-            elif len(seeds) <= 20:
-                told = f"{result.events} events acknowledged, {result.lives} lives"
-                say(f"seed {result.seed}: clean, {told}, trace {result.digest}")
+    for number, result in enumerate(_simulated(seeds, asked), 1):
+        if number % 100 == 0:
+            say(f"{number} of {len(seeds)} seeds, {time.monotonic() - began:.0f} s")
+        fired += result.fired
+        did += result.did
+        events, lives = events + result.events, lives + result.lives
+        if result.failure:
+            failed.append(result.seed)
+            say(f"seed {result.seed}: {result.failure}")
+        elif len(seeds) <= 20:
+            told = f"{result.events} events acknowledged, {result.lives} lives"
+            say(f"seed {result.seed}: clean, {told}, trace {result.digest}")
     say(f"faults fired: {dict(fired.most_common())}")
     say(f"steps: {dict(did.most_common())}")
     told = f"{events} events acknowledged, {lives} lives, {time.monotonic() - began:.0f} s"
     say(f"{len(seeds)} seeds, {len(failed)} found something {failed[:20]}; {told}")
     return 1 if failed else 0
+
+
+def _simulated(seeds: list[int], asked: argparse.Namespace) -> Iterator[Result]:
+    """Yield what came of each seed, in order; now and then in processes that are new."""
+    run = partial(simulate, steps=asked.steps, verbose=asked.verbose)
+    for start in range(0, len(seeds), SEEDS_A_POOL):
+        with ProcessPoolExecutor(asked.jobs, mp_context=SPAWN) as pool:
+            yield from pool.map(run, seeds[start : start + SEEDS_A_POOL])
 
 
 def _hunt_all(seeds: list[int], asked: argparse.Namespace) -> int:
@@ -102,7 +111,7 @@ def _hunt_all(seeds: list[int], asked: argparse.Namespace) -> int:
         if asked.mutant not in name:
             continue
         began = time.monotonic()
-        with ProcessPoolExecutor(asked.jobs, max_tasks_per_child=50) as pool:
+        with ProcessPoolExecutor(asked.jobs, mp_context=SPAWN) as pool:
             tried, failure = _hunt(pool, seeds, asked.steps, asked.jobs, name)
         said = f"found by seed {tried}: {failure}" if failure else "NOT FOUND"
         say(f"{name}: {said} ({time.monotonic() - began:.0f} s)")
