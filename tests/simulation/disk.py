@@ -14,8 +14,10 @@ from __future__ import annotations
 import errno
 import itertools
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, ClassVar, Final
+from weakref import WeakSet
 
 import apsw
 from faults import Faults
@@ -182,6 +184,24 @@ class Connection(apsw.Connection):
     The last one to read a database tries to lock it for writing when it closes, which fails where
     it was opened for reading only. SQLite takes no notice; apsw raises what went through Python.
     """
+
+    opened: ClassVar[WeakSet[Connection]] = WeakSet()
+    """Those that may be open."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.opened.add(self)
+
+    @classmethod
+    def close_all(cls) -> None:
+        """Close what a process that has ended had open, while its disk takes nothing any more.
+
+        One that was closed later would remove the write-ahead log of the next process by its name.
+        """
+        for each in list(cls.opened):
+            with suppress(apsw.Error):
+                each.close(True)
+        cls.opened.clear()
 
     def close(self, force: bool = False) -> None:
         """Close."""

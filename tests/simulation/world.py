@@ -371,6 +371,7 @@ class World:
         """Close the files of a process that has ended, and leave what the disk had."""
         if self.life is not None:
             self.life.abandon()
+        Connection.close_all()
         assert self._image is not None
         self.disk.settle(self._image)
         self._image = None
