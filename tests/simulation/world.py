@@ -6,6 +6,7 @@ steps the faults end, the daemon comes to rest, and what has to hold is judged.
 
 from __future__ import annotations
 
+import gc
 import logging
 import shutil
 import time
@@ -321,6 +322,7 @@ class World:
         for follower in self.followers:
             follower.cut_off()
         self.life = None
+        gc.collect()
 
     # -- what goes wrong ------------------------------------------------------------------------
 
