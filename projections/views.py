@@ -441,6 +441,8 @@ class Views:
         with suppress(apsw.Error):
             if db.in_transaction:
                 db.execute("ROLLBACK")
+        # A statement that is still open keeps its snapshot: the next query would see the past.
+        keep = keep and db.txn_state() == apsw.SQLITE_TXN_NONE
         with self._lock:
             if keep and not self._closed and len(self._idle) < _IDLE_MAX:
                 self._idle.append(connection)

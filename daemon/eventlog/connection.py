@@ -255,9 +255,12 @@ class ReadPool:
         return connection
 
     def _give_back(self, connection: apsw.Connection) -> None:
+        # A statement that is still open, for one in an error's frames, keeps its old snapshot: the
+        # next reader would not see what was committed since.
+        reads = connection.txn_state() != apsw.SQLITE_TXN_NONE
         with self._lock:
             self._busy.discard(connection)
-            if self._closed or len(self._idle) >= self._idle_max:
+            if reads or self._closed or len(self._idle) >= self._idle_max:
                 close(connection)
             else:
                 self._idle.append(connection)

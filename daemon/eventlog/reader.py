@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing
 from itertools import islice
 from typing import Any, Final
 
@@ -81,16 +82,11 @@ class Reader:
 
         """
         with self._pool.connection() as db:
-            rows: Iterable[Any]
-            if self._skip_unknown:
 
-                def page(at: int) -> Iterable[Any]:
-                    return db.execute(SQL["events_after"], (at, limit))
+            def page(at: int) -> Iterable[Any]:
+                return db.execute(SQL["events_after"], (at, limit))
 
-                rows = islice(self._known(db, page, after, _POSITION), limit)
-            else:
-                rows = db.execute(SQL["events_after"], (after, limit))
-            return self._events(db, rows)[0]
+            return self._page(db, page, after, _POSITION, limit)
 
     def read_stream(
         self, stream: str, *, after_version: int = 0, upto: int | None = None, limit: int = 1000
@@ -109,10 +105,7 @@ class Reader:
             def page(at: int) -> Iterable[Any]:
                 return db.execute(SQL["events_of_stream"], (stream, at, upto, limit))
 
-            rows = page(after_version)
-            if self._skip_unknown:
-                rows = islice(self._known(db, page, after_version, _VERSION), limit)
-            return self._events(db, rows)[0]
+            return self._page(db, page, after_version, _VERSION, limit)
 
     def streams_met(
         self, category: str, after: int, upto: int, since: int, limit: int
@@ -179,9 +172,9 @@ class Reader:
             following = None
             if query.stream is None:
                 low, high, following = _stretch(db, low, high, descending=query.descending)
-            sql, parameters = _listing(query, low, high, limit + 1)
-            rows = db.execute(sql, parameters)
-            events, whole = self._events(db, rows, bytes_max, as_stored=True)
+            found = db.execute(*_listing(query, low, high, limit + 1))
+            with closing(found):
+                events, whole = self._events(db, found, bytes_max, as_stored=True)
         if len(events) > limit or not whole:
             events = events[:limit]
             following = events[-1].position
@@ -339,6 +332,19 @@ class Reader:
             if size >= bytes_max:
                 return events, False
         return events, True
+
+    def _page(
+        self,
+        db: apsw.Connection,
+        page: Callable[[int], Iterable[Any]],
+        after: int,
+        place: int,
+        limit: int,
+    ) -> list[RecordedEvent]:
+        """Return the events of a page; its statement ends here, however short the page is."""
+        known = self._skip_unknown
+        rows = islice(self._known(db, page, after, place), limit) if known else page(after)
+        return self._events(db, rows)[0]
 
     def _known(
         self,

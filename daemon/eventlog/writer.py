@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from traceback import clear_frames
 from typing import Final
 
 import apsw
@@ -368,6 +369,8 @@ class Writer:
             raise
         except BaseException as error:  # noqa: BLE001  the function may raise anything
             outcome = error
+            # A statement it had open would hold a read transaction for as long as the error lives.
+            clear_frames(error.__traceback__)
         if self._connection.get_autocommit():
             # SQLite gave up the whole transaction, and the function hid that.
             raise apsw.IOError("the transaction was lost")

@@ -318,3 +318,22 @@ def test_the_state_of_a_projection_follows_from_its_tables() -> None:
             assert status.state == state, some
             assert (status.error is not None) == any(each.error for each in some)
             assert status.position == (9 if any(each.live for each in some) else 0)
+
+
+def test_a_query_that_fails_in_the_middle_of_its_rows_leaves_no_snapshot(
+    path: Path, views: Views, feed: MemoryFeed
+) -> None:
+    """The next query sees what was folded meanwhile, as long as the error may live."""
+    built(path, feed)
+
+    def failing(db: apsw.Connection) -> None:
+        rows = db.execute("SELECT name FROM sqlite_schema")
+        for row in rows:
+            raise ValueError(row)
+
+    with pytest.raises(ValueError) as caught:
+        views._ask(("jobs",), failing)
+    submitted(feed, ["another"])
+    built(path, feed)
+    assert caught.value
+    assert len(views.list_jobs(JobFilter()).items) == 11

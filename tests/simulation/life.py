@@ -33,6 +33,7 @@ from daemon.api.context import Context
 from daemon.api.direct import Direct
 from daemon.api.edge import Edge
 from daemon.api.shared import Shared
+from daemon.api.threads import Threads
 from daemon.archive.opening import open_archive
 from daemon.background import Background
 from daemon.backup.board import Board
@@ -303,10 +304,7 @@ class Life:
             archive=open_archive(config, self.log, self.views, self.runner),
             size=config.size,
         )
-        self.context.readers = self.context.stream_readers = Inline()
-        self.context.store_readers = Inline()
-        self.context.stream_pages = Shared(self.context.stream_readers)
-        self.context.decoders = Decoders()
+        self._call_at_once()
         undo.callback(self.context.close)
         self.background = Background.open(config, self.context)
         self.log.on_commit(lambda _: self.runner.wake())
@@ -321,6 +319,14 @@ class Life:
 
     def _patch(self, name: str, module: Any, value: Any) -> None:
         self._undo.enter_context(mock.patch.object(module, name, value))
+
+    def _call_at_once(self) -> None:
+        """Let nothing of the HTTP interface have a thread or a process of its own."""
+        for name, value in vars(self.context).items():
+            if isinstance(value, Threads):
+                setattr(self.context, name, Inline())
+        self.context.stream_pages = Shared(self.context.stream_readers)
+        self.context.decoders = Decoders()
 
     def _archive_place(self, url: str, **_options: Any) -> Any:
         return self.bucket.place(url)
