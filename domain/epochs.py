@@ -7,6 +7,7 @@ up to where nothing is lost. The positions between are of a lost tail: nothing w
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -44,6 +45,14 @@ class Positions(Protocol):
     def lost_stretches(self) -> Sequence[LostStretch]:
         """Return the stretches of positions that epochs left empty, the oldest first."""
         ...
+
+
+def is_log_id(value: object) -> bool:
+    """Return whether a value can be the id of a log: a UUID in its usual form."""
+    try:
+        return isinstance(value, str) and str(uuid.UUID(value)) == value
+    except ValueError:
+        return False
 
 
 def stream_of(log_id: str) -> str:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 from daemon.backup.errors import (
     NoBackup,
@@ -20,6 +20,7 @@ from daemon.backup.errors import (
     SwapLost,
 )
 from daemon.backup.store import Register, Versioned
+from domain.epochs import is_log_id
 from domain.errors import NewerSchema
 from domain.payloads.base import Count, Integer
 
@@ -108,6 +109,12 @@ class Forgetting(_Part):
     due: Integer
 
 
+def _log_id(value: str) -> str:
+    if not is_log_id(value):
+        raise ValueError("not the id of a log")
+    return value
+
+
 class Manifest(_Part):
     """What holds good in a place; digests are hexadecimal.
 
@@ -117,7 +124,7 @@ class Manifest(_Part):
     """
 
     format: Count = FORMAT
-    log_id: str
+    log_id: Annotated[str, AfterValidator(_log_id)]
     created: Integer
     epoch: Count
     sequence: Count

@@ -5,7 +5,6 @@ Each part of it is tried for itself: where a file is damaged, any of them may fa
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable
 from contextlib import closing
 from hashlib import sha256
@@ -25,7 +24,7 @@ from daemon.eventlog.findings import (
 from daemon.eventlog.redactions import DATA, PAYLOAD_HASH, redactions
 from daemon.eventlog.requests import Finding
 from daemon.eventlog.statements import SQL
-from domain.epochs import complete_to, removals_stream, stream_of, told_epoch
+from domain.epochs import complete_to, is_log_id, removals_stream, stream_of, told_epoch
 
 _SCHEMA = Path(__file__).with_name("schema.sql")
 _OBJECTS = "SELECT type || ' ' || name, tbl_name, sql FROM sqlite_schema"
@@ -131,7 +130,7 @@ class StructureProof:
             self.findings.add("meta", f"user_version is {version}, not {SCHEMA_VERSION}")
         meta = dict(self._db.execute("SELECT key, value FROM log_meta"))
         log_id, epoch, created = (meta.get(key) for key in ("log_id", "epoch", "created"))
-        if not _is_id(log_id):
+        if not is_log_id(log_id):
             self.findings.add("meta", "the log has no id that can be one")
         if not isinstance(epoch, int) or epoch < 1:
             self.findings.add("meta", f"the epoch is {epoch!r}")
@@ -200,10 +199,3 @@ class StructureProof:
             for line in str(text).splitlines():
                 if line != "ok" and not line.startswith("*** in database"):
                     self.findings.add("structure", line)
-
-
-def _is_id(value: Any) -> bool:
-    try:
-        return isinstance(value, str) and str(uuid.UUID(value)) == value
-    except ValueError:
-        return False

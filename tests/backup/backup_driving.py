@@ -28,7 +28,7 @@ from daemon.eventlog.copying import copy_log
 from daemon.lock import LOG_FILE
 
 WRITER = Writer(id="writer", session="session", host="here")
-LOG_ID = "a-log"
+LOG_ID = "17cc2a5e-560f-451b-bebb-412cd4fce855"
 
 
 def manifest_of(**fields: Any) -> Manifest:

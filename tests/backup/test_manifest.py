@@ -130,6 +130,14 @@ def test_what_is_no_manifest_is_damage(content: bytes) -> None:
         Manifest.of(content)
 
 
+@pytest.mark.parametrize("log_id", ["", "17uc2a5e-560f-451b-bebb-412cd4fce855", "log"])
+def test_a_manifest_of_a_log_that_has_no_id_is_damage(log_id: str) -> None:
+    """A log that was made by it, restored to position 0, would be refused at its next opening."""
+    told = json.loads(manifest_of().content()) | {"log_id": log_id}
+    with pytest.raises(ObjectDamaged, match="log_id"):
+        Manifest.of(json.dumps(told).encode())
+
+
 def test_a_snapshot_that_is_there_again_is_not_about_to_be_removed() -> None:
     """The name of a snapshot that was being removed is taken back when it is stored again."""
     snapshot = snapshot_at(4)

@@ -203,6 +203,13 @@ class Connection(apsw.Connection):
                 each.close(True)
         cls.opened.clear()
 
+    def is_within(self) -> bool:
+        """Return whether it is open and within a transaction, if only because it reads."""
+        try:
+            return self.txn_state() != apsw.SQLITE_TXN_NONE
+        except apsw.ConnectionClosedError:
+            return False
+
     def close(self, force: bool = False) -> None:
         """Close."""
         try:

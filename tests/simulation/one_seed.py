@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import faulthandler
-import gc
 import logging
 import os
 import sys
@@ -42,9 +41,6 @@ def simulate(seed: int, steps: int, mutant: str = "", *, verbose: bool = False) 
     logging.basicConfig(level=logging.DEBUG)
     # A connection that is forgotten instead of closed tells nobody who could mend it.
     sys.unraisablehook = lambda _: None
-    # It would end what is left over inside of a call of SQLite, and at other moments each time.
-    gc.disable()
-    gc.freeze()
     began, result = time.monotonic(), Result(seed)
     memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
     with (
@@ -60,7 +56,6 @@ def simulate(seed: int, steps: int, mutant: str = "", *, verbose: bool = False) 
             world.close()
         result.digest, result.fired, result.did = world.digest, world.faults.fired, world.did
         result.events, result.lives = len(world.oracle.claims), world.lives
-    gc.collect()
     faulthandler.cancel_dump_traceback_later()
     result.seconds = time.monotonic() - began
     return result

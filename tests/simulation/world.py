@@ -6,9 +6,9 @@ steps the faults end, the daemon comes to rest, and what has to hold is judged.
 
 from __future__ import annotations
 
-import gc
 import logging
 import shutil
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -92,6 +92,7 @@ class World:
         self._shrink()
         self.disk.beside = self._beside
         self._broken: Broken | None = None
+        self._threads = set(threading.enumerate())
 
     def _shrink(self) -> None:
         """Make bounds small that are no settings, and let names follow from the seed."""
@@ -202,6 +203,7 @@ class World:
             raise self._broken
         if self.faults.dead:
             self._bury()
+        self._check_quiet(act.__name__)
 
     # -- clients --------------------------------------------------------------------------------
 
@@ -254,6 +256,14 @@ class World:
             raise Broken(f"{waiting} events wait for the writer")
         if life.context.clients.open > len(self.followers) + 8:
             raise Broken(f"{life.context.clients.open} streams are open")
+
+    def _check_quiet(self, act: str) -> None:
+        """Require that nothing goes on when a step is over: no thread, and no transaction."""
+        if others := set(threading.enumerate()) - self._threads:
+            raise Broken(f"{act} began {others}")
+        for connection in Connection.opened:
+            if connection.is_within():
+                raise Broken(f"{act} left a transaction on {connection.filename}")
 
     # -- the daemon -----------------------------------------------------------------------------
 
@@ -322,7 +332,6 @@ class World:
         for follower in self.followers:
             follower.cut_off()
         self.life = None
-        gc.collect()
 
     # -- what goes wrong ------------------------------------------------------------------------
 
