@@ -329,9 +329,9 @@ def test_a_query_that_fails_in_the_middle_of_its_rows_leaves_no_snapshot(
     def failing(db: apsw.Connection) -> None:
         rows = db.execute("SELECT name FROM sqlite_schema")
         for row in rows:
-            raise ValueError(row)
+            raise ValueError(f"no to {row}")
 
-    with pytest.raises(ValueError) as caught:
+    with pytest.raises(ValueError, match="no to") as caught:
         views._ask(("jobs",), failing)
     submitted(feed, ["another"])
     built(path, feed)

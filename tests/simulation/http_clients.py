@@ -159,11 +159,18 @@ class Client:
         if answer.complete:
             self.waiting = None
             self.answers[answer.status] = self.answers.get(answer.status, 0) + 1
-            if answer.status >= 500 and answer.status not in PLEASE_WAIT:
+            if answer.status >= 500 and not self._is_excused(self.wire, answer):
                 raise Broken(f"answered {answer.status}: {bytes(answer.body)[:500]!r}")
             settled(answer)
         elif self.wire.closing:
             self.waiting = None
+
+    @staticmethod
+    def _is_excused(wire: Wire, answer: Answer) -> bool:
+        damaged = wire.life.bucket.faults.fired["damaged download"]
+        return answer.status in PLEASE_WAIT or (
+            bool(damaged) and json.loads(bytes(answer.body))["code"] == "archive_damaged"
+        )
 
     def leave(self) -> None:
         """Go away."""
