@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, model_validator
 
 from daemon.backup.errors import (
     NoBackup,
@@ -19,6 +19,7 @@ from daemon.backup.errors import (
     StoreUnavailable,
     SwapLost,
 )
+from daemon.backup.names import read_snapshot_name
 from daemon.backup.store import Register, Versioned
 from domain.epochs import is_log_id
 from domain.errors import NewerSchema
@@ -75,6 +76,12 @@ class Snapshot(_Part):
     proof: Literal["pending", "proved", "failed"] = "pending"
     proved_at: Integer | None = None
     finding: str = ""
+
+    @model_validator(mode="after")
+    def _named(self) -> Self:
+        if read_snapshot_name(self.name) != (self.epoch, self.position):
+            raise ValueError("not the name of this snapshot")
+        return self
 
     @property
     def proved(self) -> bool:

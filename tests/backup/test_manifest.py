@@ -138,6 +138,17 @@ def test_a_manifest_of_a_log_that_has_no_id_is_damage(log_id: str) -> None:
         Manifest.of(json.dumps(told).encode())
 
 
+@pytest.mark.parametrize(
+    "name", ["snapshots/\0.db.zst", "../log.db", snapshot_at(3).name, f"{snapshot_at(4).name}x"]
+)
+def test_a_snapshot_of_another_name_is_damage(name: str) -> None:
+    """A file gets its name by it: a restore ended at one with a null byte, and told nothing."""
+    told = json.loads(manifest_of().with_snapshot(snapshot_at(4)).content())
+    told["snapshots"][0]["name"] = name
+    with pytest.raises(ObjectDamaged, match=r"snapshots\.0"):
+        Manifest.of(json.dumps(told).encode())
+
+
 def test_a_snapshot_that_is_there_again_is_not_about_to_be_removed() -> None:
     """The name of a snapshot that was being removed is taken back when it is stored again."""
     snapshot = snapshot_at(4)
