@@ -49,9 +49,10 @@ class Patience:
         self._came += size
 
     def end(self) -> None:
-        """Stop the clock for good: the connection has ended."""
+        """Stop the clock for good: the connection has ended, and is let go."""
         if self._timer is not None:
             self._timer.cancel()
+        self._excused, self._over = _nothing, _nothing
 
     def _look(self) -> None:
         self._timer = None
@@ -65,3 +66,7 @@ class Patience:
             self._timer = self._loop.call_later(left, self._look)
         else:
             self._over()
+
+
+def _nothing() -> None:
+    """There is no request, and nothing to be done."""

@@ -113,7 +113,9 @@ class Overdue:
         self._nothing_at: int | None = 0
         """Where nothing is open up to: the views are not asked again before the log grows."""
         self._settled: dict[tuple[str, str | int], int] = {}
-        """When to look again at what needs no look before."""
+        """When to look again at what needs no look before: what this round met, or settled."""
+        self._settled_before: dict[tuple[str, str | int], int] = {}
+        """The same of the round before, as far as it was not met again: it may have ended."""
 
     def step(self, now: int) -> float | None:
         """Look at one page: first at the alerts that are open, then at the jobs."""
@@ -142,6 +144,7 @@ class Overdue:
         self._on_jobs = not self._on_jobs
         if self._on_jobs:
             return PAGE_SECONDS
+        self._settled_before, self._settled = self._settled, {}
         self._nothing_at = None if self._seen else self._round_at
         return REST_SECONDS
 
@@ -204,7 +207,8 @@ class Overdue:
             reason = "another attempt has begun"
         else:
             return None
-        self._settled.pop((alert["job"], alert["labels"].get("attempt", "")), None)
+        for settled in (self._settled, self._settled_before):
+            settled.pop((alert["job"], alert["labels"].get("attempt", "")), None)
         # Never before it was raised, also where the clock was set back.
         time = max(now, parse_timestamp(alert["last_seen"]))
         id_ = identity("ended", raised[0].id)
@@ -252,6 +256,8 @@ class Overdue:
         self._settled[key] = until
 
     def _is_settled(self, key: tuple[str, str | int], now: int) -> bool:
+        if key in self._settled_before:
+            self._settle(key, self._settled_before.pop(key))
         return self._settled.get(key, 0) > now
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import socket
 from collections.abc import Callable
@@ -10,6 +11,8 @@ from typing import Any
 import pytest
 from api_server import ApiServer, event
 from waiting import wait_until
+
+from daemon.protocol import Protocol
 
 HEAD = (
     b"POST /api/events HTTP/1.1\r\nHost: localhost\r\n"
@@ -38,6 +41,11 @@ def answers_in(data: bytes) -> list[tuple[bytes, Any]]:
         found.append((head, json.loads(rest[:length])))
         data = rest[length:]
     return found
+
+
+def kept() -> list[Protocol]:
+    """Return the connections that are in memory."""
+    return [each for each in gc.get_objects() if isinstance(each, Protocol)]
 
 
 def test_pipelined_requests_are_answered_in_their_order(server: ApiServer) -> None:
@@ -105,3 +113,21 @@ def test_a_client_that_left_before_the_commit_harms_nobody(
         [(head, document)] = answers_in(stays.recv(65536))
     assert b" 201 " in head
     assert document["events"][0]["position"] == 2
+
+
+def test_a_connection_that_ended_leaves_nothing_to_be_collected(server: ApiServer) -> None:
+    """Garbage is collected rarely: a thousand connections in it are as many buffers."""
+    health = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+    gc.collect()
+    gc.disable()
+    try:
+        server.raw(post(body_of("one"), b"Connection: close"))
+        server.raw(health)
+        server.raw(post(b"no JSON", b"Connection: close"))
+        for begun in (b"", b"POST /api", post(body_of("two"))[:-5]):
+            with socket.create_connection(server.address, timeout=20) as connection:
+                connection.sendall(begun)
+        server.raw(health)
+        wait_until(lambda: not kept(), "the connections are gone")
+    finally:
+        gc.enable()

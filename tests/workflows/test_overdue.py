@@ -235,6 +235,21 @@ def test_many_overdue_jobs_take_many_steps(watch: Watch) -> None:
     assert len(watch.look()) == overdue.LOOKS_MAX + 5
 
 
+def test_what_ended_is_not_remembered(watch: Watch) -> None:
+    """What needs no look is remembered while it is open, and let go two rounds later."""
+    for number in range(5):
+        watch.add("job.submitted", f"j{number}", time=START - 48 * HOUR, kind="load")
+    for _ in range(4):
+        watch.look()
+        assert len(watch.service._settled_before) == 5
+    for number in range(5):
+        watch.add("job.succeeded", f"j{number}")
+    watch.look()
+    watch.look()
+    assert not watch.service._settled
+    assert not watch.service._settled_before
+
+
 def test_views_are_left_alone_while_nothing_is_open(
     watch: Watch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
