@@ -40,6 +40,8 @@ ROUND_SECONDS = 20.0
 PEAK_SECONDS = 5.0
 PEAK_MAX = 20_000
 """No more single events a second are prepared to measure the peak."""
+WINDOW = 200
+"""So many jobs are open at once."""
 BURST_EVERY = 3
 """Every so many rounds there is a burst."""
 BURST_FACTOR, BURST_SECONDS = 10, 2.0
@@ -102,8 +104,10 @@ class Soak:
         self._seed += 1
         path = self.folder / f"{name}-{self._seed}.ndjson"
         command = [PYTHON, "-m", "benchmarks.workload", max(count, 1), self._seed]
+        # Each round's jobs end with it: a daemon that gets more and more open ones is not at rest.
+        command += ["--whole", "--window", WINDOW, *(["--lean"] if lean else [])]
         with path.open("wb") as file:
-            run(["nice", *command, *(["--lean"] if lean else [])], stdout=file)
+            run(["nice", *command], stdout=file)
         return path
 
     def peak(self) -> float:

@@ -214,23 +214,26 @@ class Producers:
             yield alert, "alert.resolved", {"by": "on-call", "reason": "ran again by hand"}
 
 
-def structured_events(count: int, seed: int, *, lean: bool = False) -> Iterator[bytes]:
+def structured_events(
+    count: int, seed: int, *, lean: bool = False, window: int = WINDOW, whole: bool = False
+) -> Iterator[bytes]:
     """Yield ``count`` CloudEvents in structured JSON; the same ones for the same seed.
 
-    Lean jobs are only submitted and ended: many jobs of few events.
+    Lean jobs are only submitted and ended: many jobs of few events. With ``whole`` the jobs that
+    are open at the count, ``window`` of them, get the rest of their events too.
     """
     producers = Producers(seed, lean)
     live: list[tuple[Origin, Iterator[Step]]] = []
     chance = producers.chance
-    while count:
+    while count > 0 or (whole and live):
         producers.now += STEP
-        if len(live) < WINDOW:
+        if len(live) < window and count > 0:
             live.append(producers.job())
         at = chance.randrange(len(live))
         origin, story = live[at]
         step = next(story, None)
         if step is None:
-            live[at] = producers.job()
+            live[at : at + 1] = [producers.job()] if count > 0 else []
             continue
         subject, kind, payload = step
         count -= 1
@@ -254,8 +257,10 @@ def main() -> None:
     parser.add_argument("count", type=int)
     parser.add_argument("seed", type=int)
     parser.add_argument("--lean", action="store_true")
-    options = parser.parse_args()
-    for event in structured_events(options.count, options.seed, lean=options.lean):
+    parser.add_argument("--whole", action="store_true")
+    parser.add_argument("--window", type=int, default=WINDOW)
+    options = vars(parser.parse_args())
+    for event in structured_events(options.pop("count"), options.pop("seed"), **options):
         sys.stdout.buffer.write(event + b"\n")
 
 
