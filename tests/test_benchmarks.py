@@ -52,6 +52,17 @@ def test_the_daemon_takes_every_event(lean: bool) -> None:
     assert len({(event.stream, event.source, event.id) for event in read}) == len(made)
 
 
+def test_a_whole_load_leaves_no_job_open() -> None:
+    """Where it is asked for, every job that began has its end, or was handed to another."""
+    made = map(orjson.loads, structured_events(3_000, 5, window=50, whole=True))
+    newest = {each["subject"]: each["type"] for each in made if each["type"].startswith("job.")}
+    ends = {f"job.{verb}" for verb in ("succeeded", "failed", "cancelled", "interrupted", "lost")}
+    assert set(newest.values()) <= ends | {"job.retried"}
+    cut = map(orjson.loads, structured_events(3_000, 5, window=50))
+    newest = {each["subject"]: each["type"] for each in cut}
+    assert "job.started" in newest.values()
+
+
 def test_the_mix_is_as_described(repository: Path, events: list[bytes]) -> None:
     """DESIGN.md names the mean size and the share of every type of event, and there is no other."""
     said = " ".join((repository / "benchmarks" / "DESIGN.md").read_text().split())
