@@ -50,6 +50,7 @@ def run(daemon: DaemonProcess, relay: Relay, *, seed: int, cases: int) -> Outcom
     return whole
 
 
+@pytest.mark.filterwarnings("ignore:Generating overly large repr")  # of what it draws, not ours
 @pytest.mark.timeout(0 if LONG in os.environ else 300)
 def test_every_answer_is_as_the_document_says(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
