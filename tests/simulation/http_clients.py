@@ -212,7 +212,7 @@ class Writer:
         if wrong:
             events.insert(random.randrange(len(events) + 1), self._wrong(now, jobs))
         body, kind = self._encode(events)
-        request = self._oracle.send([_bare(event) for event in events])
+        request = self._oracle.send(events)
         if not wrong:
             self._known.extend(request.events)
         self.client.ask(
@@ -254,10 +254,6 @@ class Writer:
             return json.dumps(events).encode(), "application/cloudevents-batch+json"
         lines = "".join(json.dumps(event) + "\n" for event in events)
         return lines.encode(), "application/x-ndjson"
-
-
-def _bare(event: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in event.items() if name != "expectedversion"}
 
 
 def _words(random: Random) -> str:
@@ -346,6 +342,8 @@ class Reader:
         self._oracle = oracle
         self._random = random
         self._path = "/api/events?limit=20"
+        self._last = 0
+        """The position that the page before ended with."""
 
     def ask(self, life: Life, jobs: int) -> None:
         """Ask the next question."""
@@ -364,12 +362,15 @@ class Reader:
 
     def _page(self, answer: Answer) -> None:
         if answer.status != 200:
-            self._path = "/api/events?limit=20"
+            self._path, self._last = "/api/events?limit=20", 0
             return
         page = answer.document
+        positions = [event["position"] for event in page["items"]]
+        self._oracle.walk(self._last, positions)
         for event in page["items"]:
             self._oracle.read(event["position"], event)
         following = page.get("next")
+        self._last = max([self._last, *positions]) if following else 0
         self._path = "/api/events?limit=20" + (f"&cursor={following}" if following else "")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -88,16 +89,29 @@ class Operator:
 
     def _pin(self, life: Life) -> None:
         job = f"job-{self._world.random.randrange(self._world.swarm.jobs)}"
-        self._send(life, "job.pinned", job, {"reason": "asked for"})
+        pinned = self._world.oracle.pinned
 
-    def _send(self, life: Life, type_: str, subject: str, data: dict[str, Any]) -> None:
+        def answered(outcome: object) -> None:
+            for receipt in getattr(outcome, "receipts", ()):
+                pinned[f"job/{job}"] = receipt.position
+
+        self._send(life, "job.pinned", job, {"reason": "asked for"}, answered)
+
+    def _send(
+        self,
+        life: Life,
+        type_: str,
+        subject: str,
+        data: dict[str, Any],
+        answered: Callable[[object], None],
+    ) -> None:
         from daemon.eventlog.requests import Append
         from domain.catalog import validate_payload
         from domain.events import NewEvent
 
         id_ = f"{type_}-{self._world.now}"
         event = NewEvent(type_, subject, "/operator", id_, validate_payload(type_, data))
-        life.log.submit(Append([event]), lambda _: None)
+        life.log.submit(Append([event]), answered)
 
     def _bring_back(self, life: Life) -> None:
         archive = life.context.archive

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import shutil
 import sqlite3
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -51,6 +52,8 @@ class Request:
     number: int
     events: list[dict[str, Any]]
     fresh: frozenset[Key]
+    expected: list[int | None] = field(default_factory=list)
+    """Of each event the version that its stream is to have, if it says so."""
     answer: int | None = None
 
     @property
@@ -69,17 +72,25 @@ class Oracle:
     shown: dict[int, Seen] = field(default_factory=dict)
     """What readers were shown at each position."""
     requests: list[Request] = field(default_factory=list)
+    walked: set[tuple[int, int]] = field(default_factory=set)
+    """Positions that a reader was shown one after the other: there is nothing between."""
+    versions: dict[int, int] = field(default_factory=dict)
+    """The version in its stream that a receipt said of each position."""
+    pinned: dict[str, int] = field(default_factory=dict)
+    """Where the streams of jobs have the event that keeps them."""
     redacted: set[Key] = field(default_factory=set)
     taken_back: int = 0
     """How many acknowledgements a lost disk was allowed to take."""
 
-    def send(self, events: list[dict[str, Any]], *, plan: str = "") -> Request:
+    def send(self, events: list[dict[str, Any]]) -> Request:
         """Note what is about to be sent."""
+        expected = [event.get("expectedversion") for event in events]
+        events = [_bare(event) for event in events]
         keys = [(event["source"], event["id"]) for event in events]
         fresh = frozenset(key for key in keys if key not in self.sent and keys.count(key) == 1)
         for key, event in zip(keys, events, strict=True):
             self.sent.setdefault(key, []).append(event)
-        request = Request(len(self.requests), events, fresh)
+        request = Request(len(self.requests), events, fresh, expected)
         self.requests.append(request)
         return request
 
@@ -91,12 +102,25 @@ class Oracle:
         receipts = document["events"]
         if len(receipts) != len(request.events):
             raise Broken(f"{len(request.events)} events were sent, {len(receipts)} acknowledged")
-        for event, receipt in zip(request.events, receipts, strict=True):
-            if receipt["id"] != event["id"]:
-                raise Broken(f"{event['id']} was sent, {receipt['id']} acknowledged")
-            if receipt["position"] > document["as_of"]:
+        newest = 0
+        for event, expected, receipt in zip(
+            request.events, request.expected, receipts, strict=True
+        ):
+            key, position = (event["source"], event["id"]), receipt["position"]
+            stream, version = Seen.of(event).stream, receipt["version"]
+            if (receipt["id"], receipt["stream"]) != (key[1], stream):
+                raise Broken(f"{key} of {stream} was sent, {receipt} acknowledged")
+            if position > document["as_of"]:
                 raise Broken(f"a receipt is beyond the head: {receipt}")
-            self.claims.setdefault((event["source"], event["id"]), set()).add(receipt["position"])
+            if not receipt["duplicate"]:
+                if position <= newest:
+                    raise Broken(f"{key} was recorded before what was sent before it")
+                if expected not in (None, version - 1):
+                    raise Broken(f"{key} was taken as {version} of {stream}, not after {expected}")
+                newest = position
+            if self.versions.setdefault(position, version) != version:
+                raise Broken(f"{receipt} was {self.versions[position]} of its stream before")
+            self.claims.setdefault(key, set()).add(position)
 
     def read(self, position: int, event: Mapping[str, Any]) -> None:
         """Note what a reader was shown at a position; it has to stay what it was."""
@@ -107,8 +131,20 @@ class Oracle:
                 raise Broken(f"position {position} changed from {before} to {seen}")
         self.shown[position] = seen
 
+    def walk(self, before: int, positions: Iterable[int]) -> None:
+        """Note a page of the whole log that a reader was shown behind a position."""
+        for position in positions:
+            if position <= before:
+                raise Broken(f"a page goes from {before} back to {position}")
+            if position > before + 1:
+                self.walked.add((before, position))
+            before = position
+
     def lose_beyond(self, position: int) -> None:
         """Take back what was not in the backup when the disk was lost."""
+        self.walked = {each for each in self.walked if each[1] <= position}
+        self.versions = {at: each for at, each in self.versions.items() if at <= position}
+        self.pinned = {name: at for name, at in self.pinned.items() if at <= position}
         for key, places in list(self.claims.items()):
             kept = {each for each in places if each <= position}
             self.taken_back += len(places) - len(kept)
@@ -135,6 +171,10 @@ class Oracle:
         self._judge_claims(recorded)
         self._judge_rows(recorded)
         self._judge_requests(recorded)
+        self._judge_walks(recorded)
+        for stream, position in self.pinned.items():
+            if recorded.marked.get(stream, 0) > position:
+                raise Broken(f"{stream} was pinned at {position}, and went nevertheless")
         for position, seen in self.shown.items():
             there = recorded.rows.get(position)
             if there is None:
@@ -149,6 +189,10 @@ class Oracle:
             for position in places:
                 there = recorded.rows.get(position)
                 if there is not None and there.key == key:
+                    version = recorded.versions_at[position]
+                    if version != self.versions.get(position, version):
+                        told = self.versions[position]
+                        raise Broken(f"{key} is {version} of {stream}, not {told}, as was said")
                     continue
                 what = f"{key} was acknowledged"
                 if there is None:
@@ -176,6 +220,13 @@ class Oracle:
             if row not in sent and row.key not in self.redacted:
                 raise Broken(f"nobody sent what is at {position}: {row}")
 
+    def _judge_walks(self, recorded: Recorded) -> None:
+        rows = list(recorded.rows)
+        for before, after in self.walked:
+            place = bisect_right(rows, before)
+            if place < len(rows) and rows[place] < after:
+                raise Broken(f"pages went from {before} to {after}, without {rows[place]}")
+
     def _judge_requests(self, recorded: Recorded) -> None:
         there = {row.key for row in recorded.rows.values()}
         often = {key for key, events in self.sent.items() if len(events) > 1}
@@ -199,6 +250,7 @@ class Recorded:
 
     rows: dict[int, Seen]
     versions: dict[str, list[int]]
+    versions_at: dict[int, int]
     runs: list[tuple[int, int]]
     marked: dict[str, int]
     """The newest marker of each stream that has one."""
@@ -220,7 +272,7 @@ class Recorded:
 
     @classmethod
     def _read(cls, db: sqlite3.Connection) -> Recorded:
-        rows, versions, marked, digests = {}, {}, {}, {}
+        rows, versions, at, marked, digests = {}, {}, {}, {}, {}
         query = (
             "SELECT position, version, streams.name, types.name, sources.name, id, data, digest"
             " FROM events JOIN streams USING (stream_id) JOIN types USING (type_id)"
@@ -228,22 +280,21 @@ class Recorded:
         )
         for position, version, stream, type_, source, id_, data, digest in db.execute(query):
             rows[position] = Seen((source, id_), type_, stream, _text(json.loads(data)))
-            digests[position] = digest
+            digests[position], at[position] = digest, version
             versions.setdefault(stream, []).append(version)
             if type_ in MARKERS:
                 marked[stream] = position
         runs = db.execute("SELECT first, last FROM removed_runs ORDER BY first").fetchall()
-        return cls(rows, versions, runs, marked, digests, max(rows, default=0))
+        return cls(rows, versions, at, runs, marked, digests, max(rows, default=0))
 
     def is_removed(self, position: int) -> bool:
         """Return whether the log says that the event at a position was removed."""
         return any(first <= position <= last for first, last in self.runs)
 
 
+def _bare(event: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in event.items() if name != "expectedversion"}
+
+
 def _text(data: object) -> str:
     return json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-
-
-def keys_of(events: Iterable[Mapping[str, Any]]) -> list[Key]:
-    """Return the keys of events."""
-    return [(event["source"], event["id"]) for event in events]
