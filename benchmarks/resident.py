@@ -13,14 +13,17 @@ from benchmarks.children import arguments, memory
 SAMPLE_SECONDS: Final = 1.0
 WINDOW_SECONDS: Final = 600.0
 """The first and the last so much are compared, or thirds of a shorter run."""
+STAYS: Final = 0.98
+"""A process that is in so many of the samples stays; one that is started again stays too."""
 MEGABYTE: Final = 1024 * 1024
 
 
 class Resident:
     """Samples the resident memory of some processes on a thread of its own.
 
-    Processes that come and go (proofs, maintenance) are in the total while they are there. What is
-    compared is the median of a window.
+    What is compared is the median of a window, of the processes that are there all the time. Those
+    that come and go (proofs, checkpoints, maintenance) are told of by the most that they took: how
+    often one is met says how long its work is, not what it holds.
     """
 
     def __init__(self, pids: Callable[[], Sequence[int]]) -> None:
@@ -48,15 +51,39 @@ class Resident:
     def lines(self) -> list[str]:
         """Return what was seen: the total, then each process that was there at both ends."""
         first, last = self._windows()
-        lines = [f"resident {_change(_total(first), _total(last))} in the first and last window"]
-        there = sorted(set(_names(first)) & set(_names(last)))
-        return lines + [f"  {name}: {_change(_of(first, name), _of(last, name))}" for name in there]
+        lines = [f"resident {_change(*self._lasting())} in the first and last window"]
+        lines += [
+            f"  {name}: {_change(_of(first, name), _of(last, name))}" for name in self._stay()
+        ]
+        lines.append(f"with those that come and go, at most {_change(_most(first), _most(last))}")
+        return lines
 
     def growth_faults(self, most: float) -> list[str]:
         """Return a fault where the last window has more than ``most`` times the first."""
-        before, after = map(_total, self._windows())
+        before, after = self._lasting()
         grown = after / before
         return [f"resident memory grew by {grown - 1:.1%}"] if grown > most else []
+
+    def _lasting(self) -> tuple[float, float]:
+        """Return what the processes that stay took in the first window, and in the last."""
+        names = self._stay()
+        before, after = (
+            statistics.median(sum(sizes.get(name, 0) for name in names) for sizes in window)
+            for window in self._windows()
+        )
+        return before, after
+
+    def _stay(self) -> list[str]:
+        """Return the processes that are there in nearly every sample of both windows."""
+        known = {name for window in self._windows() for sizes in window for name in sizes}
+        return sorted(
+            name
+            for name in known
+            if all(
+                sum(name in sizes for sizes in window) >= STAYS * len(window)
+                for window in self._windows()
+            )
+        )
 
     def _look(self) -> None:
         while True:
@@ -83,18 +110,12 @@ def _name(pid: int) -> str:
     return named[0] if named else "other"
 
 
-def _names(window: Sequence[dict[str, int]]) -> list[str]:
-    """Return the processes that were there most of the time."""
-    known = {name for sizes in window for name in sizes}
-    return [name for name in known if _of(window, name)]
-
-
 def _of(window: Sequence[dict[str, int]], name: str) -> float:
     return statistics.median(sizes.get(name, 0) for sizes in window)
 
 
-def _total(window: Sequence[dict[str, int]]) -> float:
-    return statistics.median(sum(sizes.values()) for sizes in window)
+def _most(window: Sequence[dict[str, int]]) -> float:
+    return max(sum(sizes.values()) for sizes in window)
 
 
 def _change(before: float, after: float) -> str:

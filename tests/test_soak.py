@@ -74,3 +74,14 @@ def test_a_follower_that_is_told_twice_is_a_fault(told: list[int], fault: bool) 
     for position in told:
         follower._take(position)
     assert bool(follower.fault) is fault
+
+
+def test_processes_that_come_and_go_are_no_growth() -> None:
+    """A checkpoint that takes longer is met more often; what stays is what is compared."""
+    resident = Resident(list)
+    resident._samples = [
+        (at, {"daemon": 100 * MEGABYTE} | ({"child": 50 * MEGABYTE} if at > 60 else {}))
+        for at in range(100)
+    ]
+    assert resident.growth_faults(1.05) == []
+    assert resident.lines()[-1].endswith("100.0 and 150.0 MB (+50.0%)")
