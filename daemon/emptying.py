@@ -44,11 +44,13 @@ def sync_wal(path: Path) -> None:
         OSError: the disk refuses.
 
     """
-    try:
-        descriptor = os.open(path.with_name(f"{path.name}-wal"), os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    wal = path.with_name(f"{path.name}-wal")
+    for there in (wal, wal.parent):
+        try:
+            descriptor = os.open(there, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

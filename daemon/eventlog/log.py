@@ -13,6 +13,7 @@ from typing import Any, Final, cast
 
 import apsw
 
+from daemon.emptying import sync_wal
 from daemon.eventlog.checkpointer import Checkpointer
 from daemon.eventlog.connection import (
     ReadPool,
@@ -51,7 +52,7 @@ from daemon.eventlog.writer import Answer, Writer
 from daemon.lifecycle import Clock, ServiceThread, system_clock
 from daemon.release import PROGRAM_VERSION, release_order
 from domain.epochs import LostStretch
-from domain.errors import LogDamaged, NotReady
+from domain.errors import LogDamaged, NotReady, StorageFailed
 from domain.events import NewEvent, RecordedEvent
 
 APPEND_SECONDS: float = 30.0
@@ -108,6 +109,8 @@ class EventLog:
         pool = ReadPool(name, vfs=vfs)
         try:
             log_id = _introduce(connection, clock())
+            if wal_path is not None:
+                _make_durable(Path(name))
             writer = Writer(connection, log_id, wal_path, bounds or WriterBounds(), clock)
             return cls(name, writer, pool, clock, vfs)
         except BaseException as error:
@@ -393,6 +396,17 @@ class EventLog:
         if findings:
             first = findings[0]
             raise LogDamaged(f"{first.kind} at position {first.position}: {first.detail}")
+
+
+def _make_durable(path: Path) -> None:
+    """Sync the commit that a process wrote which was killed before it had synced it.
+
+    From now on it is read, and acknowledged to whoever sends it again: no power cut may take it.
+    """
+    try:
+        sync_wal(path)
+    except OSError as error:
+        raise StorageFailed(f"the write-ahead log cannot be synced: {error.strerror}") from error
 
 
 def _introduce(connection: apsw.Connection, now: int) -> str:

@@ -122,11 +122,18 @@ class Disk(apsw.VFS):
                     found[path] = self._survived(path)
         return found
 
-    def settle(self, image: dict[str, bytes]) -> None:
+    def settle(self, image: dict[str, bytes], *, power_cut: bool) -> None:
         """Make the files what an image says; nothing may have a database open.
 
-        Files that are no databases keep their place on the disk, as some know it by.
+        Without a power cut what was not synced is still not durable: the next process finds it,
+        and may lose it. Files that are no databases keep their place on the disk, as some know it
+        by.
         """
+        waiting = {
+            path: (self._durable[path], self._written[path])
+            for path in self._known
+            if path in image and not power_cut
+        }
         for path in list(self._known):
             self.forget(path)
         for there in Path(self._root).rglob("*"):
@@ -137,6 +144,9 @@ class Disk(apsw.VFS):
             if not there.exists() or there.read_bytes() != content:
                 there.parent.mkdir(parents=True, exist_ok=True)
                 there.write_bytes(content)
+        for path, (durable, written) in waiting.items():
+            self._known[path] = Path(path).stat().st_ino
+            self._durable[path], self._written[path] = durable, written
 
     def _survived(self, path: str) -> bytes:
         """Return the durable content and what chance leaves of what was written since."""

@@ -35,6 +35,7 @@ class Faults:
         self.on_kill: Callable[[], None] = lambda: None
         self._armed: list[Fault] = []
         self._kill_at: int | None = None
+        self._kill_at_sync = False
         self.calls = 0
 
     def arm(self, kind: str, word: str, name: str = "*", *, skip: int = 0, times: int = 1) -> None:
@@ -45,10 +46,14 @@ class Faults:
         """End the process at a call, so many calls from now."""
         self._kill_at = self.calls + after
 
+    def arm_kill_at_sync(self) -> None:
+        """End the process when it is about to sync the log: written, and not durable yet."""
+        self._kill_at_sync = True
+
     def heal(self) -> None:
         """Disarm everything."""
         self._armed.clear()
-        self._kill_at = None
+        self._kill_at, self._kill_at_sync = None, False
 
     @property
     def armed(self) -> bool:
@@ -63,8 +68,9 @@ class Faults:
         if self.dead:
             return "dead"
         self.calls += 1
-        if self._kill_at is not None and self.calls >= self._kill_at:
-            self._kill_at = None
+        at_sync = self._kill_at_sync and word == "sync" and name.endswith("log.db-wal")
+        if at_sync or (self._kill_at is not None and self.calls >= self._kill_at):
+            self._kill_at, self._kill_at_sync = None, False
             self.on_kill()
             return "dead"
         for fault in self._armed:

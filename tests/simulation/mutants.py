@@ -127,6 +127,24 @@ MUTANTS: Final[Mapping[str, Mutant]] = {
             ),
         )
     ),
+    "what a killed process wrote is not synced": Mutant(
+        (Edit("daemon.eventlog.log:_make_durable", "sync_wal(path)", "pass"),)
+    ),
+    "an expected version is a least one": Mutant(
+        (Edit(f"{_TRANSACTION}._append_events", "expected != version", "expected > version"),)
+    ),
+    "a duplicate's receipt has the next version": Mutant(
+        (
+            Edit(
+                f"{_TRANSACTION}._append_events",
+                "stream, earlier[1], True",
+                "stream, earlier[1] + 1, True",
+            ),
+        )
+    ),
+    "a cursor passes over an event": Mutant(
+        (Edit("daemon.api.events:_page", "bound_to, (following,)", "bound_to, (following + 1,)"),)
+    ),
 }
 """The first five are those that have to be found; the others are of the same kind."""
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import closing
+import sqlite3
+from contextlib import closing, suppress
 from pathlib import Path
 from random import Random
 from types import SimpleNamespace
+from typing import Any, cast
 
 import apsw
 import pytest
@@ -13,14 +15,18 @@ from disk import Connection, Disk
 from faults import Faults
 
 import daemon.background
+import daemon.eventlog.log
 from daemon.background import _removable
 from daemon.backup.status import BackupStatus
 from daemon.emptying import sync_wal
 from daemon.eventlog.log import EventLog
+from daemon.eventlog.requests import Append, Appended
 from daemon.replay.verify import verify
-from domain.errors import StorageFailed
+from domain.errors import ChronicledError, StorageFailed
 from domain.events import NewEvent
 from projections.runner import ProjectionRunner
+
+START = 1_770_000_000_000_000
 
 
 def context_of(views: Path, positions: list[int]) -> SimpleNamespace:
@@ -111,3 +117,59 @@ def test_a_read_error_in_a_fold_is_not_taken_for_a_projection_that_fails(
             assert failed > 5
     finally:
         disk.unregister()
+
+
+def test_what_a_killed_process_did_not_sync_survives_the_power_cut_after_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A commit that was written and not synced was read, and acknowledged when it came again.
+
+    The process was killed before its sync; nobody had been told of the event. The next one found
+    it, answered its repeat as a duplicate, wrote nothing for that, and so synced nothing.
+    """
+    data = tmp_path / "data"
+    data.mkdir()
+    faults = Faults(Random(1))
+    images: list[dict[str, bytes]] = []
+
+    def kill() -> None:
+        images.append(disk.image(power_cut=False))
+        faults.dead = True
+
+    faults.on_kill = kill
+    disk = Disk(data, faults)
+    monkeypatch.setattr(apsw, "Connection", Connection)
+    monkeypatch.setattr(daemon.eventlog.log, "sync_wal", disk.sync_wal)
+    try:
+        log = EventLog.open(data / "log.db", clock=lambda: START)
+        _append(log, 1)
+        faults.arm_kill_at_sync()
+        with suppress(ChronicledError):
+            _append(log, 2)
+        with suppress(ChronicledError, apsw.Error):
+            log.close()
+        Connection.close_all()
+        disk.settle(images[0], power_cut=False)
+        faults.dead = False
+        log = EventLog.open(data / "log.db", clock=lambda: START)
+        assert _append(log, 2).receipts[0].duplicate
+        left = disk.image(power_cut=True)
+        log.close()
+    finally:
+        Connection.close_all()
+        disk.unregister()
+    for name, content in left.items():
+        (tmp_path / Path(name).name).write_bytes(content)
+    with closing(sqlite3.connect(tmp_path / "log.db")) as db:
+        assert db.execute("SELECT max(position) FROM events").fetchone() == (2,)
+
+
+def _append(log: EventLog, number: int) -> Appended:
+    """Append an event through a writer that is driven here; raise what it answers."""
+    answers: list[Any] = []
+    event = NewEvent("job.submitted", f"job-{number}", "/t", f"e{number}", b'{"kind":"k"}')
+    log.writer.submit(Append([event]), answers.append)
+    log.writer.step(START)
+    if isinstance(answers[0], BaseException):
+        raise answers[0]
+    return cast("Appended", answers[0])

@@ -33,6 +33,7 @@ from swarm import DISK_FAULTS, STORE_FAULTS, Swarm
 
 import daemon.background
 import daemon.backup.tidying
+import daemon.eventlog.log
 import daemon.eventlog.truncation
 import daemon.eventlog.writer
 import daemon.replay.verify
@@ -93,6 +94,7 @@ class World:
         self.disk.beside = self._beside
         self._broken: Broken | None = None
         self._threads = set(threading.enumerate())
+        self._cut = self._cut_soon = False
 
     def _shrink(self) -> None:
         """Make bounds small that are no settings, and let names follow from the seed."""
@@ -107,7 +109,8 @@ class World:
         patch(mock.patch.object(writer, "CHECKPOINT_PAGES", knobs["checkpoint_pages"]))
         here = SimpleNamespace(start=lambda *_: None)
         patch(mock.patch.object(daemon.replay.verify, "FoldingChildren", here))
-        patch(mock.patch.object(daemon.background, "sync_wal", self.disk.sync_wal))
+        for module in (daemon.background, daemon.eventlog.log):
+            patch(mock.patch.object(module, "sync_wal", self.disk.sync_wal))
         patch(mock.patch.object(daemon.backup.tidying, "MERGED_MIN", knobs["merged_min"]))
         patch(mock.patch.object(truncation, "ROWS_MAX", knobs["rows_max"]))
         patch(mock.patch.object(truncation, "FREE_PAGES_MIN", knobs["free_pages"]))
@@ -169,7 +172,9 @@ class World:
         if self.life is None:
             self._start()
             return
-        if self.random.random() < self.swarm.daring:
+        if self._cut_soon and self.random.random() < 0.1:
+            act = self._cut_power
+        elif self.random.random() < self.swarm.daring:
             act = self._go_wrong
         else:
             act = self.random.choices(*zip(*self._acts(), strict=True))[0]
@@ -352,7 +357,10 @@ class World:
             self.faults.arm(kind, word, skip=random.choice((0, 0, 1, 3)), times=times)
         elif kind.endswith("inside"):
             self._ends_by_power = kind.startswith("power")
-            self.faults.arm_kill(random.choice((1, 3, 10, 40, 150)))
+            if random.random() < 0.3:
+                self.faults.arm_kill_at_sync()
+            else:
+                self.faults.arm_kill(random.choice((1, 3, 10, 40, 150)))
         elif kind in ("kill", "power cut"):
             self.faults.fired[kind] += 1
             self._end(power_cut=kind == "power cut")
@@ -368,14 +376,21 @@ class World:
             self.now += jump
             self._jumped += jump
 
+    def _cut_power(self) -> None:
+        """Cut the power not long after a kill: what the killed process wrote may not be durable."""
+        self._cut_soon, self._doubtful = False, True
+        self.faults.fired["power cut"] += 1
+        self._end(power_cut=True)
+
     def _killed_inside(self) -> None:
         kind = "power cut inside" if self._ends_by_power else "kill inside"
+        self._cut_soon = "power cut" in self.swarm.kinds and self.random.random() < 0.5
         self.faults.fired[kind] += 1
         self._end(power_cut=self._ends_by_power)
 
     def _end(self, *, power_cut: bool) -> None:
         """End the process here and now: what the disk has is what is left."""
-        self._image = self.disk.image(power_cut=power_cut)
+        self._image, self._cut = self.disk.image(power_cut=power_cut), power_cut
         self.faults.dead = True
 
     def _bury(self) -> None:
@@ -384,7 +399,7 @@ class World:
             self.life.abandon()
         Connection.close_all()
         assert self._image is not None
-        self.disk.settle(self._image)
+        self.disk.settle(self._image, power_cut=self._cut)
         self._image = None
         self.faults.dead = False
         self.faults.heal()
@@ -396,10 +411,9 @@ class World:
     def _lose_disk(self) -> None:
         """Take the data directory away, where there is a backup to come back from."""
         held = load(self.bucket.place(self.config.backup.url).register)
-        if held is None or held[0].shipped == 0:
+        if not (shipped := held[0].shipped if held else 0):
             return
         self.faults.fired["disk lost"] += 1
-        shipped = held[0].shipped
         self._end(power_cut=False)
         self._image = {}
         self.oracle.lose_beyond(shipped)
