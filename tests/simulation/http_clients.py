@@ -7,6 +7,7 @@ import json
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from random import Random
 from typing import Any, Final
 
@@ -225,6 +226,8 @@ class Writer:
             raise Broken("a wrong event was taken")
         if answer.status == 422 and not wrong:
             raise Broken(f"right events were refused: {bytes(answer.body)[:500]!r}")
+        if answer.status == 409 and not any(each is not None for each in request.expected):
+            raise Broken(f"a conflict with nothing: {bytes(answer.body)[:500]!r}")
         self._oracle.answered(request, answer.status, answer.document)
 
     def _event(self, now: str, jobs: int) -> dict[str, Any]:
@@ -281,6 +284,7 @@ class Follower:
         self._rest = b""
         self.last = 0
         self.seen: set[int] = set()
+        self._may_be_ahead = False
 
     def look(self, life: Life) -> None:
         """Take what came; come back where the stream has ended."""
@@ -292,9 +296,9 @@ class Follower:
             self._answer.feed(data)
             self._read()
         status = self._answer.status
-        if status == 409:
+        if status == 409 and self._may_be_ahead:
             # A disk was lost: what lies beyond the backup is not there any more.
-            self.last = 0
+            self.last, self._may_be_ahead = 0, False
         elif status >= 400 and status not in PLEASE_WAIT:
             raise Broken(f"the stream was answered {status}")
         if status >= 400 or self._answer.complete or wire.closing:
@@ -307,6 +311,7 @@ class Follower:
     def lost(self, position: int) -> None:
         """Forget what a lost disk took."""
         self.seen = {each for each in self.seen if each <= position}
+        self._may_be_ahead = True
 
     def _connect(self, life: Life) -> None:
         self._wire, self._answer, self._rest = Wire(life), Answer(), b""
@@ -353,12 +358,14 @@ class Reader:
         if what < 3:
             self.client.ask(life, "GET", self._path, self._page)
             return
+        head = life.log.head()
+        waiting = f"/api/jobs/{job}?wait_for={head}&timeout=1"
         path = random.choice(
             (f"/api/jobs/{job}", f"/api/jobs/{job}/history", "/api/jobs?limit=5", "/api/alerts",
              "/api/summary", "/readyz", "/metrics", "/api/retention", "/api/backup", "/api/size",
-             f"/api/jobs/{job}?wait_for={life.log.head()}&timeout=1")
+             waiting)
         )  # fmt: skip
-        self.client.ask(life, "GET", path, _pass)
+        self.client.ask(life, "GET", path, partial(_reach, head) if path == waiting else _pass)
 
     def _page(self, answer: Answer) -> None:
         if answer.status != 200:
@@ -372,6 +379,12 @@ class Reader:
         following = page.get("next")
         self._last = max([self._last, *positions]) if following else 0
         self._path = "/api/events?limit=20" + (f"&cursor={following}" if following else "")
+
+
+def _reach(position: int, answer: Answer) -> None:
+    """Require that what was waited for is shown."""
+    if answer.status == 200 and answer.document["as_of"] < position:
+        raise Broken(f"waited for {position}, and was shown {answer.document['as_of']}")
 
 
 def _pass(_: Answer) -> None:

@@ -145,6 +145,33 @@ MUTANTS: Final[Mapping[str, Mutant]] = {
     "a cursor passes over an event": Mutant(
         (Edit("daemon.api.events:_page", "bound_to, (following,)", "bound_to, (following + 1,)"),)
     ),
+    "an archive lacks the job's last event": Mutant(
+        (
+            Edit(
+                "daemon.archive.archiver:JobArchiver._mark",
+                "[*own, *facts.lines]",
+                "[*own, *facts.lines][:-1]",
+            ),
+        )
+    ),
+    "a snapshot has another checksum": Mutant(
+        (
+            Edit(
+                "daemon.backup.snapshots:Snapshots._pack",
+                '"raw_sha256": digest.hexdigest()',
+                '"raw_sha256": digest.hexdigest()[::-1]',
+            ),
+        )
+    ),
+    "a redaction leaves the write-ahead logs": Mutant(
+        (
+            Edit(
+                "daemon.redaction.cleansing:Cleansing._cleanse",
+                '(views, context.files["log"])',
+                "()",
+            ),
+        )
+    ),
 }
 """The first five are those that have to be found; the others are of the same kind."""
 

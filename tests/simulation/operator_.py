@@ -7,8 +7,10 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from oracle import Key
+from proofs import prove_redactions
 
 from daemon.archive.errors import NotArchived
+from daemon.archive.marker import find_marker
 from daemon.backup.status import Kind, unwatched
 from daemon.redaction.redacting import Redaction
 from domain.errors import ChronicledError, Conflict, NotFound, NotReady
@@ -78,6 +80,8 @@ class Operator:
             self._world.note("redacted", position)
         if done["event"] is not None:
             self.redacted.append((secret, done["event"]))
+            # It was said to be gone: also out of the write-ahead logs, which a stop would remove.
+            prove_redactions(self._world)
 
     def _find_secret(self) -> tuple[Key, int, str] | None:
         oracle = self._world.oracle
@@ -117,6 +121,8 @@ class Operator:
         archive = life.context.archive
         if archive is None:
             return
-        job = f"job-{self._world.random.randrange(self._world.swarm.jobs)}"
+        jobs = [f"job-{number}" for number in range(self._world.swarm.jobs)]
+        archived = [job for job in jobs if find_marker(life.log, job) is not None]
+        job = self._world.random.choice(archived or jobs)
         with suppress(NotFound, Conflict, NotArchived):
             archive.restorer.restore(job, "asked for", "operator", unwatched)

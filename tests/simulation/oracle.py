@@ -12,12 +12,14 @@ from bisect import bisect_right
 from collections.abc import Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
 Key = tuple[str, str]
 """The source and the id of an event."""
 
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 MARKERS: Final = ("job.archived", "job.purged", "alert.purged", "file.purged", "result.purged")
 """Events that stand for the removed ones of their stream."""
 
@@ -34,12 +36,15 @@ class Seen:
     type: str
     stream: str
     data: str
+    time: int
+    """When it happened, in microseconds."""
 
     @classmethod
     def of(cls, event: Mapping[str, Any]) -> Seen:
         """Return a CloudEvent as it was shown."""
         stream = f"{event['type'].partition('.')[0]}/{event['subject']}"
-        return cls((event["source"], event["id"]), event["type"], stream, _text(event.get("data")))
+        key, data = (event["source"], event["id"]), _text(event.get("data"))
+        return cls(key, event["type"], stream, data, _microseconds(event["time"]))
 
 
 @dataclass(slots=True)
@@ -200,6 +205,25 @@ class Oracle:
                 elif not (there.stream == stream and there.type in MARKERS):
                     raise Broken(f"{what} at {position}, where there is {there}")
 
+    def judge_archived(
+        self, stream: str, marker: int, kept: Mapping[int, Mapping[str, Any]]
+    ) -> None:
+        """Require that what was archived of a stream is what was sent, and all of it.
+
+        What lies before the first event that was archived went by an earlier purge.
+        """
+        for event in kept.values():
+            seen = Seen.of(event)
+            sent = [Seen.of(each) for each in self.sent.get(seen.key, ())]
+            own = not seen.key[0].startswith("/clients/")
+            if not (own or seen in sent or seen.key in self.redacted):
+                raise Broken(f"nobody sent what was archived of {stream}: {seen}")
+        for key, places in self.claims.items():
+            if Seen.of(self.sent[key][0]).stream == stream:
+                missing = {each for each in places if min(kept) < each < marker} - kept.keys()
+                if missing:
+                    raise Broken(f"{key} was archived at {missing}, and is not in the archive")
+
     def _require_removed(self, recorded: Recorded, stream: str, position: int, what: str) -> None:
         if not recorded.is_removed(position):
             raise Broken(f"{what} at {position}, and is not there")
@@ -274,12 +298,12 @@ class Recorded:
     def _read(cls, db: sqlite3.Connection) -> Recorded:
         rows, versions, at, marked, digests = {}, {}, {}, {}, {}
         query = (
-            "SELECT position, version, streams.name, types.name, sources.name, id, data, digest"
-            " FROM events JOIN streams USING (stream_id) JOIN types USING (type_id)"
+            "SELECT position, version, streams.name, types.name, sources.name, id, data, time,"
+            " digest FROM events JOIN streams USING (stream_id) JOIN types USING (type_id)"
             " LEFT JOIN sources USING (source_id) ORDER BY position"
         )
-        for position, version, stream, type_, source, id_, data, digest in db.execute(query):
-            rows[position] = Seen((source, id_), type_, stream, _text(json.loads(data)))
+        for position, version, stream, type_, source, id_, data, time, digest in db.execute(query):
+            rows[position] = Seen((source, id_), type_, stream, _text(json.loads(data)), time)
             digests[position], at[position] = digest, version
             versions.setdefault(stream, []).append(version)
             if type_ in MARKERS:
@@ -294,6 +318,15 @@ class Recorded:
 
 def _bare(event: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in event.items() if name != "expectedversion"}
+
+
+def _microseconds(text: object) -> int:
+    """Return a time; what is none, as wrong events have it, is no time that there is."""
+    try:
+        since = datetime.fromisoformat(str(text)) - _EPOCH
+    except ValueError:
+        return -1
+    return since // timedelta(microseconds=1)
 
 
 def _text(data: object) -> str:

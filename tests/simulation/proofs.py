@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 from oracle import Broken, Recorded
 
+from daemon.archive.lines import decode
+from daemon.archive.shelf import Shelf, events_name
 from daemon.backup.manifest import Manifest, load
 from daemon.backup.restore import Restoring
 from daemon.lock import LOG_FILE, VIEWS_FILE
 from daemon.replay.verify import verify
-from domain.lives import HOUSEKEEPING
+from domain.lives import ARCHIVED, HOUSEKEEPING
 
 if TYPE_CHECKING:
     from world import World
@@ -33,17 +36,37 @@ def prove(world: World) -> None:
         own = stream.partition("/")[0] in HOUSEKEEPING
         if versions != sorted(set(versions)) or not (whole or own or stream in recorded.marked):
             raise Broken(f"the versions of {stream} are {versions}")
+    _prove_archive(world, recorded)
     held = load(world.bucket.place(world.config.backup.url).register)
     if held is None:
         raise Broken("the place has no manifest")
     _prove_objects(world, held[0])
+    _prove_snapshots(world, held[0])
     restored = _prove_restore(world, held[0], None)
     shipped = {each: row for each, row in recorded.rows.items() if each <= restored.head}
     if restored.rows != shipped or restored.head < held[0].shipped:
         gone = set(shipped) ^ set(restored.rows)
         raise Broken(f"the restored log differs: {sorted(gone)[:10]}")
     _prove_restore(world, held[0], world.random.randint(1, held[0].shipped))
-    _prove_redactions(world)
+    prove_redactions(world)
+
+
+def _prove_archive(world: World, recorded: Recorded) -> None:
+    """Require that the archive has each event that it was moved there, as it was sent."""
+    shelf = Shelf(world.bucket.place(world.config.retention.archive).objects, world.scratch)
+    for stream, position in recorded.marked.items():
+        row = recorded.rows[position]
+        said = json.loads(row.data)
+        if row.type != ARCHIVED or not said.get("location"):
+            continue
+        name = events_name(said["location"], said["replaces"])
+        kept = [json.loads(line) for line in decode(shelf.read(name, said["sha256"]), name).own]
+        versions = [each["version"] for each in kept]
+        first = versions[0] if versions else 0
+        if versions != list(range(first, said["replaces"] + 1)):
+            raise Broken(f"{name} has versions {versions} of {stream} up to {said['replaces']}")
+        world.oracle.judge_archived(stream, position, {each["position"]: each for each in kept})
+        world.did["archived events read"] += len(kept)
 
 
 def _prove_objects(world: World, manifest: Manifest) -> None:
@@ -52,6 +75,24 @@ def _prove_objects(world: World, manifest: Manifest) -> None:
     missing = [each.name for each in manifest.snapshots if each.name not in there]
     if missing:
         raise Broken(f"the manifest names what is not there: {missing}")
+
+
+def _prove_snapshots(world: World, manifest: Manifest) -> None:
+    """Restore the newest snapshots, each as if there were no other way to its position."""
+    objects = world.bucket.place(world.config.backup.url).objects
+    for each in manifest.snapshots[-3:]:
+        if each.proof == "failed":
+            if not world.faults.fired["damaged download"]:
+                raise Broken(f"{each.name} failed its proof: {each.finding}")
+            continue
+        folder = world.scratch / f"alone-{each.epoch}-{each.position}"
+        folder.mkdir()
+        alone = each.model_copy(update={"proof": "pending"})
+        only = manifest.model_copy(update={"snapshots": (alone,)})
+        chosen = Restoring(objects, only, folder, alternatives=False).run(each.position)
+        if chosen.snapshot is None:
+            raise Broken(f"{each.name} cannot be used")
+        world.did["snapshots restored"] += 1
 
 
 def _prove_restore(world: World, manifest: Manifest, upto: int | None) -> Recorded:
@@ -81,7 +122,7 @@ def _prove_restore(world: World, manifest: Manifest, upto: int | None) -> Record
     return restored
 
 
-def _prove_redactions(world: World) -> None:
+def prove_redactions(world: World) -> None:
     """Require that what was redacted is in no file of the data directory."""
     for path in sorted(world.data.rglob("*")):
         content = path.read_bytes() if path.is_file() else b""
