@@ -147,7 +147,8 @@ class Oracle:
 
     def lose_beyond(self, position: int) -> None:
         """Take back what was not in the backup when the disk was lost."""
-        self.walked = {each for each in self.walked if each[1] <= position}
+        # What was removed between two of them may be back: the backup need not know of the removal.
+        self.walked.clear()
         self.versions = {at: each for at, each in self.versions.items() if at <= position}
         self.pinned = {name: at for name, at in self.pinned.items() if at <= position}
         for key, places in list(self.claims.items()):
