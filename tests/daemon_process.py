@@ -25,7 +25,7 @@ from waiting import patiently, wait_until
 from daemon.schedule import OFF
 from daemon.settings import SCHEDULES
 
-START_SECONDS = 30.0
+START_SECONDS = 90.0
 STOP_SECONDS = 30.0
 QUIET = {f"CHRONICLED_MAINTENANCE__{name.upper()}": OFF for name in SCHEDULES}
 """Nothing is due at the hour: tests count the events of the log."""
