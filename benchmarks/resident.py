@@ -49,7 +49,7 @@ class Resident:
         return f"{sum(sizes.values()) / MEGABYTE:.1f} MB resident ({told})"
 
     def lines(self) -> list[str]:
-        """Return what was seen: the total, then each process that was there at both ends."""
+        """Return what was seen of the processes that stay, in all and each, and the most of all."""
         first, last = self._windows()
         lines = [f"resident {_change(*self._lasting())} in the first and last window"]
         lines += [

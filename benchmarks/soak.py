@@ -93,7 +93,7 @@ class Soak:
         self.lags: list[float] = []
         self._seed = seed
 
-    def warm(self, reads: Path) -> None:
+    def fill_caches(self, reads: Path) -> None:
         """Fill the caches of the writer and of the readers: that they do is no growth."""
         events = self.events("warm", WARM_EVENTS, lean=True)
         self._keep(events, send(self.service.port, self.folder, batch=100, events=events))
@@ -167,7 +167,7 @@ def soak(folder: Path, minutes: float, rate: float, seed: int) -> list[str]:
     with serving(folder / "data", settings(folder)) as service:
         run_ = Soak(service, folder, seed)
         if minutes >= GROWTH_MINUTES:
-            run_.warm(reads)
+            run_.fill_caches(reads)
         if not rate:
             peak = run_.peak()
             rate = peak / 2

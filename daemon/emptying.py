@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Final
 
 import apsw
 
+from daemon.syncing import sync
+
+_CHUNK_BYTES: Final = 1 << 20
 _READERS_MS: Final = 20
 """How long readers are waited for, during which a writer may have to wait (milliseconds)."""
 
@@ -44,13 +47,31 @@ def sync_wal(path: Path) -> None:
         OSError: the disk refuses.
 
     """
-    wal = path.with_name(f"{path.name}-wal")
-    for there in (wal, wal.parent):
-        try:
-            descriptor = os.open(there, os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError:
-            return
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+    wal = _wal_of(path)
+    with suppress(FileNotFoundError):
+        sync(wal)
+        sync(wal.parent)
+
+
+def renew_wal(path: Path) -> None:
+    """Do the same where an earlier sync may have failed, in a process that has ended.
+
+    After a sync that failed the kernel takes pages for written that are not on the disk, and no
+    later sync writes them (fsync(2), NOTES): so all of it is written again, as it is. Nobody may
+    write to the database meanwhile.
+
+    Raises:
+        OSError: the disk refuses.
+
+    """
+    with suppress(FileNotFoundError), _wal_of(path).open("r+b") as wal:
+        while chunk := wal.read(_CHUNK_BYTES):
+            wal.seek(-len(chunk), os.SEEK_CUR)
+            wal.write(chunk)
+    sync_wal(path)
+
+
+def _wal_of(path: Path) -> Path:
+    """Return where SQLite has the write-ahead log of a database: beside the file itself."""
+    real = path.resolve()
+    return real.with_name(f"{real.name}-wal")

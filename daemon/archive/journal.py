@@ -13,7 +13,8 @@ from typing import Final
 
 import orjson
 
-from daemon.replay.whole_file import sync_directory, whole_file
+from daemon.replay.whole_file import whole_file
+from daemon.syncing import sync
 
 FOLDER: Final = "archive"
 """The folder of the data directory."""
@@ -35,7 +36,7 @@ class Journal:
         """Note that nothing is left at the location but what a marker names."""
         with suppress(FileNotFoundError):
             self._path(job).unlink()
-            sync_directory(self.folder)
+            sync(self.folder)
 
     def begun(self) -> list[tuple[str, str]]:
         """Return the jobs that were begun and not ended, and their locations."""

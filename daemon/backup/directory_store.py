@@ -38,7 +38,7 @@ from daemon.backup.store import (
     Versioned,
     checked_name,
 )
-from daemon.replay.whole_file import sync_directory
+from daemon.syncing import sync
 
 _LOCK: Final = ".lock"
 _METADATA: Final = ".metadata"
@@ -163,13 +163,13 @@ class _Directory:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-        sync_directory(path.parent)
+        sync(path.parent)
 
     def link(self, source: Path, path: Path) -> None:
         """Give a file its name, which nothing has yet; the place is locked."""
         self._make(path.parent)
         os.link(source, path)
-        sync_directory(path.parent)
+        sync(path.parent)
 
     def _make(self, path: Path) -> None:
         if path.is_dir():
@@ -177,7 +177,7 @@ class _Directory:
         if path != self.root:
             self._make(path.parent)
         path.mkdir(mode=0o700, exist_ok=True)
-        sync_directory(path.parent)
+        sync(path.parent)
 
 
 class DirectoryStore:
@@ -217,7 +217,7 @@ class DirectoryStore:
         if (path.stat().st_size, there.crc32c) != (wanted.size, wanted.crc32c):
             raise AlreadyThere(f"{wanted.name} is there, and holds something else")
         # Whoever stored it may have been killed before the disk kept its name.
-        sync_directory(path.parent)
+        sync(path.parent)
         return there
 
     def find(self, name: str) -> StoredObject | None:
@@ -279,7 +279,7 @@ class DirectoryStore:
                 path.unlink(missing_ok=True)
                 self._description(name).unlink(missing_ok=True)
                 if path.parent.is_dir():
-                    sync_directory(path.parent)
+                    sync(path.parent)
 
     def _path(self, name: str) -> Path:
         return self._root / checked_name(name)
@@ -365,7 +365,7 @@ class DirectoryRegister:
         with _translated(MANIFEST), self._directory.locked():
             held = self.read()
             if held and held.content == content:
-                sync_directory(self._path.parent)
+                sync(self._path.parent)
                 return held.version
             if (held.version if held else None) != version:
                 raise SwapLost("the manifest is no longer what was read")

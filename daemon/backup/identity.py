@@ -13,7 +13,7 @@ from typing import Final
 import orjson
 
 from daemon.backup.manifest import Writer
-from daemon.replay.whole_file import sync_directory
+from daemon.syncing import sync
 
 FOLDER: Final = "backup"
 """The folder in the data directory for what the backup keeps and works with."""
@@ -97,4 +97,4 @@ def _write_whole(path: Path, content: Callable[[int], bytes]) -> None:
         file.flush()
         os.fsync(descriptor)
     part.rename(path)
-    sync_directory(path.parent)
+    sync(path.parent)

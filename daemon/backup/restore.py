@@ -7,7 +7,6 @@ there. An object that is damaged is read once more, and then done without, where
 from __future__ import annotations
 
 import logging
-import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -35,8 +34,8 @@ from daemon.eventlog.statements import SQL
 from daemon.lock import LOG_FILE
 from daemon.release import PROGRAM_VERSION
 from daemon.replay.checkpoints import new_file, remove_database
-from daemon.replay.whole_file import sync_directory
 from daemon.storage_errors import as_storage_errors
+from daemon.syncing import sync
 from domain.errors import DiskFull, NewerSchema
 
 BUILDING: Final = "log.db.restore"
@@ -401,14 +400,10 @@ def open_building(path: Path) -> apsw.Connection:
 
 def settle(building: Path, path: Path) -> None:
     """Give a log that is whole its name; it survives a power cut from then on."""
-    descriptor = os.open(building, os.O_RDWR | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync(building)
     remove_database(path)
     building.rename(path)
-    sync_directory(path.parent)
+    sync(path.parent)
 
 
 def introduce(db: apsw.Connection, manifest: Manifest) -> None:

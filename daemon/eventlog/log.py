@@ -13,7 +13,7 @@ from typing import Any, Final, cast
 
 import apsw
 
-from daemon.emptying import sync_wal
+from daemon.emptying import renew_wal
 from daemon.eventlog.checkpointer import Checkpointer
 from daemon.eventlog.connection import (
     ReadPool,
@@ -399,12 +399,13 @@ class EventLog:
 
 
 def _make_durable(path: Path) -> None:
-    """Sync the commit that a process wrote which was killed before it had synced it.
+    """Sync what a process wrote that ended before it had, or whose sync failed.
 
-    From now on it is read, and acknowledged to whoever sends it again: no power cut may take it.
+    From now on it is read, acknowledged to whoever sends it again, and what is committed next lies
+    behind it in the write-ahead log: no power cut may take it.
     """
     try:
-        sync_wal(path)
+        renew_wal(path)
     except OSError as error:
         raise StorageFailed(f"the write-ahead log cannot be synced: {error.strerror}") from error
 

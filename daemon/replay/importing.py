@@ -28,7 +28,7 @@ from daemon.release import PROGRAM_VERSION, release_order
 from daemon.replay.bounds import Header, Trailer
 from daemon.replay.checkpoints import remove_database
 from daemon.replay.lines import Batch, Damage
-from daemon.replay.whole_file import sync_directory
+from daemon.syncing import sync
 from domain.epochs import stream_of
 from domain.errors import (
     ChronicledError,
@@ -86,7 +86,7 @@ def import_history(
             raise translate(error) from error
         finally:
             remove_database(building)
-        sync_directory(directory.path)
+        sync(directory.path)
     return trailer
 
 
@@ -122,11 +122,7 @@ def _build(path: Path, batches: Iterator[Header | Batch], progress: Progress | N
             raise Invalid(f"the log that was built is not right: {finding.detail}")
     finally:
         close(db)
-    descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync(path)
     return trailer
 
 

@@ -10,6 +10,8 @@ from typing import IO, Final
 
 import zstandard
 
+from daemon.syncing import sync
+
 COMPRESSED: Final = ".zst"
 """The end of the names of compressed files."""
 _LEVEL: Final = 3
@@ -35,7 +37,7 @@ def whole_file(path: Path) -> Iterator[Callable[[bytes], object]]:
             with suppress(OSError):
                 part.unlink()
             raise
-    sync_directory(path.parent)
+    sync(path.parent)
 
 
 @contextmanager
@@ -46,12 +48,3 @@ def _compressed(file: IO[bytes], path: Path) -> Iterator[Callable[[bytes], objec
     compressor = zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True)
     with compressor.stream_writer(file, closefd=False) as writer:
         yield writer.write
-
-
-def sync_directory(path: Path) -> None:
-    """Have what was renamed in a directory survive a power cut."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -48,6 +48,7 @@ class Disk(apsw.VFS):
 
     def __init__(self, root: Path, faults: Faults) -> None:
         self.beside: Callable[[], None] = lambda: None
+        self.root = root
         self._root = f"{root}/"
         self.faults = faults
         self._known: dict[str, int] = {}
@@ -108,6 +109,13 @@ class Disk(apsw.VFS):
                 raise OSError(errno.EIO, kind)
             self.synced(wal)
 
+    def renew_wal(self, path: Path) -> None:
+        """Write and sync a write-ahead log anew, past SQLite (`daemon.emptying`)."""
+        wal = f"{path}-wal"
+        if wal in self._known:
+            self.note(wal, (0, Path(wal).read_bytes()))
+            self.sync_wal(path)
+
     # -- what is left ---------------------------------------------------------------------------
 
     def image(self, *, power_cut: bool) -> dict[str, bytes]:
@@ -117,8 +125,8 @@ class Disk(apsw.VFS):
             if path.is_file() and not path.name.endswith(_SHM):
                 found[str(path)] = path.read_bytes()
         if power_cut:
-            for path, written in self._written.items():
-                if path in found and written:
+            for path in self._durable:
+                if path in found:
                     found[path] = self._survived(path)
         return found
 
@@ -155,7 +163,7 @@ class Disk(apsw.VFS):
         written = self._written[path]
         match random.choice(("nothing", "some", "the first", "torn")):
             case "the first":
-                written = written[: random.randrange(len(written))]
+                written = written[: random.randint(0, len(written))]
             case "some":
                 written = [write for write in written if random.random() < 0.5]
             case "torn":

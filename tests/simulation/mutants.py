@@ -128,7 +128,7 @@ MUTANTS: Final[Mapping[str, Mutant]] = {
         )
     ),
     "what a killed process wrote is not synced": Mutant(
-        (Edit("daemon.eventlog.log:_make_durable", "sync_wal(path)", "pass"),)
+        (Edit("daemon.eventlog.log:_make_durable", "renew_wal(path)", "pass"),)
     ),
     "an expected version is a least one": Mutant(
         (Edit(f"{_TRANSACTION}._append_events", "expected != version", "expected > version"),)

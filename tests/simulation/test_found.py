@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 from random import Random
@@ -18,9 +19,8 @@ import daemon.background
 import daemon.eventlog.log
 from daemon.background import _removable
 from daemon.backup.status import BackupStatus
-from daemon.emptying import sync_wal
 from daemon.eventlog.log import EventLog
-from daemon.eventlog.requests import Append, Appended
+from daemon.eventlog.requests import Append, Receipt
 from daemon.replay.verify import verify
 from domain.errors import ChronicledError, StorageFailed
 from domain.events import NewEvent
@@ -69,13 +69,6 @@ def test_nothing_is_removed_while_the_views_cannot_be_synced(
     assert (bound.position, bound.why) == (0, "the views cannot be synced: Input/output error")
 
 
-def test_a_database_without_a_write_ahead_log_is_synced_already(tmp_path: Path) -> None:
-    """Its last checkpoint did that."""
-    sync_wal(tmp_path / "views.db")
-    (tmp_path / "views.db-wal").write_bytes(b"")
-    sync_wal(tmp_path / "views.db")
-
-
 def submitted(number: int) -> NewEvent:
     """Return an event of a job of its own, beside others that are known already."""
     id_ = f"e{number}"
@@ -119,57 +112,95 @@ def test_a_read_error_in_a_fold_is_not_taken_for_a_projection_that_fails(
         disk.unregister()
 
 
-def test_what_a_killed_process_did_not_sync_survives_the_power_cut_after_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A commit that was written and not synced was read, and acknowledged when it came again.
-
-    The process was killed before its sync; nobody had been told of the event. The next one found
-    it, answered its repeat as a duplicate, wrote nothing for that, and so synced nothing.
-    """
+@pytest.fixture
+def disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Disk]:
+    """Return a disk with a log of one event, which a process is at work on."""
     data = tmp_path / "data"
     data.mkdir()
-    faults = Faults(Random(1))
-    images: list[dict[str, bytes]] = []
-
-    def kill() -> None:
-        images.append(disk.image(power_cut=False))
-        faults.dead = True
-
-    faults.on_kill = kill
-    disk = Disk(data, faults)
+    disk = Disk(data, Faults(Random(1)))
     monkeypatch.setattr(apsw, "Connection", Connection)
-    monkeypatch.setattr(daemon.eventlog.log, "sync_wal", disk.sync_wal)
-    try:
-        log = EventLog.open(data / "log.db", clock=lambda: START)
-        _append(log, 1)
-        faults.arm_kill_at_sync()
-        with suppress(ChronicledError):
-            _append(log, 2)
-        with suppress(ChronicledError, apsw.Error):
-            log.close()
-        Connection.close_all()
-        disk.settle(images[0], power_cut=False)
-        faults.dead = False
-        log = EventLog.open(data / "log.db", clock=lambda: START)
-        assert _append(log, 2).receipts[0].duplicate
-        left = disk.image(power_cut=True)
-        log.close()
-    finally:
-        Connection.close_all()
-        disk.unregister()
-    for name, content in left.items():
-        (tmp_path / Path(name).name).write_bytes(content)
-    with closing(sqlite3.connect(tmp_path / "log.db")) as db:
-        assert db.execute("SELECT max(position) FROM events").fetchone() == (2,)
+    monkeypatch.setattr(daemon.eventlog.log, "renew_wal", disk.renew_wal)
+    yield disk
+    Connection.close_all()
+    disk.unregister()
 
 
-def _append(log: EventLog, number: int) -> Appended:
-    """Append an event through a writer that is driven here; raise what it answers."""
+def opened(disk: Disk) -> EventLog:
+    """Open the log on a disk; its writer is driven by `appended`."""
+    return EventLog.open(disk.root / "log.db", clock=lambda: START)
+
+
+def appended(log: EventLog, number: int) -> Receipt:
+    """Append an event; raise what is answered where nothing is acknowledged."""
     answers: list[Any] = []
     event = NewEvent("job.submitted", f"job-{number}", "/t", f"e{number}", b'{"kind":"k"}')
     log.writer.submit(Append([event]), answers.append)
     log.writer.step(START)
     if isinstance(answers[0], BaseException):
         raise answers[0]
-    return cast("Appended", answers[0])
+    return cast("Receipt", answers[0].receipts[0])
+
+
+def killed(disk: Disk, log: EventLog) -> EventLog:
+    """Have the process that has a log open killed, and another one open it."""
+    image = disk.image(power_cut=False)
+    disk.faults.dead = True
+    with suppress(ChronicledError, apsw.Error):
+        log.close()
+    Connection.close_all()
+    disk.settle(image, power_cut=False)
+    disk.faults.dead = False
+    return opened(disk)
+
+
+def after_power_cuts(disk: Disk, folder: Path) -> set[int]:
+    """Return up to which positions a log may be there when the power is cut now."""
+    found = set()
+    for number in range(20):
+        there = folder / f"cut-{number}"
+        there.mkdir()
+        for name, content in disk.image(power_cut=True).items():
+            (there / Path(name).name).write_bytes(content)
+        with closing(sqlite3.connect(there / "log.db")) as db:
+            found.add(db.execute("SELECT max(position) FROM events").fetchone()[0])
+    return found
+
+
+def test_what_a_killed_process_did_not_sync_survives_the_power_cut_after_it(
+    disk: Disk, tmp_path: Path
+) -> None:
+    """A commit that was written and not synced was read, and acknowledged when it came again.
+
+    The process was killed before its sync; nobody had been told of the event. The next one found
+    it, answered its repeat as a duplicate, wrote nothing for that, and so synced nothing.
+    """
+    log = opened(disk)
+    appended(log, 1)
+    disk.faults.on_kill = lambda: setattr(disk.faults, "dead", True)
+    disk.faults.arm_kill_at_sync()
+    with pytest.raises(StorageFailed):
+        appended(log, 2)
+    log = killed(disk, log)
+    receipt = appended(log, 2)
+    assert (receipt.position, receipt.duplicate) == (2, True)
+    assert after_power_cuts(disk, tmp_path) == {2}
+
+
+@pytest.mark.parametrize("chance", range(6))
+def test_a_sync_that_failed_before_a_restart_takes_nothing_that_comes_after_it(
+    disk: Disk, tmp_path: Path, chance: int
+) -> None:
+    """The commit whose sync had failed was found again, and what followed lay behind it.
+
+    The kernel had taken its pages for written, so later syncs passed them over: the write-ahead
+    log had a hole on disk, and a power cut took every commit behind it.
+    """
+    disk.faults.random.seed(chance)
+    log = opened(disk)
+    appended(log, 1)
+    disk.faults.arm("sync error", "sync", "*log.db-wal")
+    with pytest.raises(StorageFailed):
+        appended(log, 2)
+    log = killed(disk, log)
+    position = appended(log, 3).position
+    assert after_power_cuts(disk, tmp_path) == {position}

@@ -109,8 +109,8 @@ class World:
         patch(mock.patch.object(writer, "CHECKPOINT_PAGES", knobs["checkpoint_pages"]))
         here = SimpleNamespace(start=lambda *_: None)
         patch(mock.patch.object(daemon.replay.verify, "FoldingChildren", here))
-        for module in (daemon.background, daemon.eventlog.log):
-            patch(mock.patch.object(module, "sync_wal", self.disk.sync_wal))
+        patch(mock.patch.object(daemon.background, "sync_wal", self.disk.sync_wal))
+        patch(mock.patch.object(daemon.eventlog.log, "renew_wal", self.disk.renew_wal))
         patch(mock.patch.object(daemon.backup.tidying, "MERGED_MIN", knobs["merged_min"]))
         patch(mock.patch.object(truncation, "ROWS_MAX", knobs["rows_max"]))
         patch(mock.patch.object(truncation, "FREE_PAGES_MIN", knobs["free_pages"]))
