@@ -115,7 +115,8 @@ class Forgetter:
     def _segment_since(
         self, decisions: Sequence[Decision], range_: Range, header: Header | None
     ) -> int | None:
-        made = max(header.head, header.last) if header else range_.last
+        # A merged one is as old as the oldest of its parts, however far it goes.
+        made = (header and header.head) or range_.last
         since = _since(decisions, made, range_.first, range_.last)
         if since is None or header is None:
             return since

@@ -14,6 +14,7 @@ import pytest
 import zstandard
 from sites import Site, manifest_of
 
+import daemon.backup.tidying
 from daemon.backup.applying import Applier
 from daemon.backup.directory_store import DirectoryRegister, DirectoryStore
 from daemon.backup.forgetting import Forgetter
@@ -167,6 +168,24 @@ def test_at_once_and_again(site: Site, tmp_path: Path) -> None:
         left = {each.name for each in site.place.objects.list("segments/")}
         assert number >= 30 or segments - left
         assert number not in numbers_in(site)
+    assert restored(site, tmp_path / "restored", snapshots=False) == site.chain()
+
+
+def test_what_was_merged_meanwhile_is_as_old_as_its_oldest_part(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A merged segment reached beyond the redaction of what it holds, and was taken for newer."""
+    monkeypatch.setattr(daemon.backup.tidying, "MERGED_MIN", 2)
+    decide(site, redacted=range(20, 23))
+    taken(site)
+    assert with_workshop(site, lambda workshop: workshop.tidying.merge()) >= 4
+    assert forget(site) == 0
+    told = manifest_of(site.place).forgetting
+    assert told is not None
+    assert told.objects == 2
+    assert forget(site, after_days=31) == 2
+    assert numbers_in(site) == set(range(COUNT)) - {*range(20, 23)}
+    assert manifest_of(site.place).forgetting is None
     assert restored(site, tmp_path / "restored", snapshots=False) == site.chain()
 
 
