@@ -115,8 +115,11 @@ def find_position(log: EventLog, source: str, event_id: str) -> int:
 
     """
     found: list[int] = []
-    for after in range(0, log.head(), _STRETCH):
-        asked = (after, after + _STRETCH, event_id, source)
+    after = 0
+    # A stretch begins with an event: an epoch leaves a thousand million positions empty.
+    while (first := log.position_after(after)) is not None:
+        after = first - 1 + _STRETCH
+        asked = (first - 1, after, event_id, source)
         with log.reading().connection() as db:
             found += [position for (position,) in db.execute(SQL["find_positions"], asked)]
     if not found:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import apsw
 import pytest
+from epoch_log import resume
 
 from daemon.backup.pace import Pace
 from daemon.backup.status import BackupStatus, Kind, Progress
@@ -95,6 +97,30 @@ class Shelf:
 def shelf(log: EventLog, tmp_path: Path) -> Shelf:
     """Return an empty shelf."""
     return Shelf(log, tmp_path / "results")
+
+
+def test_results_are_found_across_epochs_without_looking_where_nothing_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each stretch of positions that an epoch had left empty was asked for results."""
+    asked: list[int] = []
+    met = EventLog.streams_met
+    monkeypatch.setattr(
+        EventLog, "streams_met", lambda log, *told: asked.append(1) or met(log, *told)
+    )
+    for number in range(2):
+        with closing(EventLog.open(tmp_path / "log.db", clock=lambda: NOW)) as log:
+            log.start()
+            shelf = Shelf(log, tmp_path / f"results-{number}")
+            shelf.put(f"r{number}")
+        resume(tmp_path / "log.db", gap=1_000_000_000)
+    asked.clear()
+    with closing(EventLog.open(tmp_path / "log.db", clock=lambda: NOW)) as log:
+        log.start()
+        shelf = Shelf(log, tmp_path / "results")
+        assert shelf.look()["missing"] == 2
+        assert verbs(log, "r0") == verbs(log, "r1") == ["missing"]
+    assert len(asked) < 10
 
 
 def test_only_a_change_of_a_result_is_recorded(log: EventLog, shelf: Shelf) -> None:

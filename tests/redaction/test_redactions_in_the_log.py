@@ -7,6 +7,7 @@ from pathlib import Path
 
 import apsw
 import pytest
+from epoch_log import two_epochs
 from redacting_logs import POINTER, SECRET, job, redact
 
 from daemon.eventlog.log import EventLog
@@ -70,6 +71,20 @@ def test_an_event_is_found_by_source_and_id(log: EventLog) -> None:
     log.append([job("j4", "e2")])
     with pytest.raises(Conflict, match="at 2, 4"):
         find_position(log, "/tests", "e2")
+
+
+def test_an_event_is_found_behind_what_an_epoch_left_empty(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each stretch of the positions between was looked through."""
+    path, looks = tmp_path / "epochs.db", list[int]()
+    reading = EventLog.reading
+    monkeypatch.setattr(EventLog, "reading", lambda log: looks.append(1) or reading(log))
+    places = two_epochs(path, gap=100_000_000)
+    with closing(EventLog.open(path)) as log:
+        looks.clear()
+        assert find_position(log, "/tests", "job.started/job-1-9") == places[-1]
+    assert len(looks) < 10
 
 
 def test_dead_letters_with_the_same_text_are_named(log: EventLog) -> None:
