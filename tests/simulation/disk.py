@@ -3,7 +3,8 @@
 It is SQLite's default file system while it is mounted, so that every database of the process goes
 through it. What programs see is on the real disk. Beside it, for each file below ``root``, this
 keeps what is durable: the content as of the last sync, and what was written since. A power cut
-leaves the durable content and any part of the rest, sector by sector.
+leaves the durable content and any part of the rest, sector by sector. Of a file that is written
+past SQLite only the syncs are seen (`Disk.fsync`): what lies between two of them is one write.
 
 A sync that fails makes nothing durable; and what it was to write may be taken for written
 afterwards, as Linux does: a later sync that succeeds does not write it again.
@@ -13,8 +14,11 @@ from __future__ import annotations
 
 import errno
 import itertools
+import os
+import stat
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Final
 from weakref import WeakSet
@@ -29,6 +33,16 @@ _numbers = itertools.count(1)
 
 _Write = tuple[int, bytes | None]
 """An offset and what is written there; None cuts the file at the offset."""
+
+
+@dataclass(slots=True)
+class _Content:
+    """What is durable of a file, and what was written since; ``path`` is where it was opened."""
+
+    path: str
+    durable: bytearray = field(default_factory=bytearray)
+    written: list[_Write] = field(default_factory=list)
+    is_database: bool = True
 
 
 def _error(kind: str) -> apsw.Error:
@@ -51,9 +65,9 @@ class Disk(apsw.VFS):
         self.root = root
         self._root = f"{root}/"
         self.faults = faults
-        self._known: dict[str, int] = {}
-        self._durable: dict[str, bytearray] = {}
-        self._written: dict[str, list[_Write]] = {}
+        self._contents: dict[int, _Content] = {}
+        """By the number of the file, which it keeps when it is renamed."""
+        self._left: dict[str, _Content] = {}
         super().__init__(f"simulated-{next(_numbers)}", _BASE, makedefault=True)
 
     def xOpen(self, name: Any, flags: list[int]) -> apsw.VFSFile:  # noqa: N802  SQLite's name
@@ -67,54 +81,73 @@ class Disk(apsw.VFS):
         """Remove a file: SQLite does so when it is not needed any more."""
         if self.faults.meet("delete", path):
             raise _error("write error")
+        self._contents.pop(_number(Path(path)), None)
         super().xDelete(path, sync)
-        self.forget(path)
 
-    def know(self, path: str) -> None:
-        """Take a file that was opened for durable, unless it is known."""
+    def know(self, path: str) -> _Content:
+        """Return what is known of a file that SQLite has opened.
+
+        What was not synced of one that somebody else has written is not durable. A number may be
+        given again: a file that is empty, and elsewhere, is new.
+        """
         there = Path(path)
-        number = there.stat().st_ino
-        if self._known.get(path) != number:
-            self._known[path] = number
-            self._durable[path] = bytearray(there.read_bytes())
-            self._written[path] = []
+        content = self._contents.get(_number(there))
+        if content is None or (content.path != path and not there.stat().st_size):
+            content = _Content(path, is_database=False)
+            self._contents[_number(there)] = content
+        if not content.is_database or content.path != path:
+            content.path, content.is_database = path, True
+            self._catch_up(there, content)
+        return content
 
-    def forget(self, path: str) -> None:
-        """Forget a file that was removed or replaced."""
-        self._known.pop(path, None)
-        self._durable.pop(path, None)
-        self._written.pop(path, None)
-
-    def note(self, path: str, write: _Write) -> None:
-        """Note a write that is not durable yet."""
-        self._written.setdefault(path, []).append(write)
-
-    def synced(self, path: str) -> None:
-        """Make durable what was written."""
-        content = self._durable.setdefault(path, bytearray())
-        for write in self._written.get(path, ()):
-            _apply(content, write)
-        self._written[path] = []
-
-    def sync_failed(self, path: str) -> None:
-        """Let what was written be taken for written, or not, as chance will have it."""
-        if self.faults.random.random() < 0.5:
-            self._written[path] = []
+    @staticmethod
+    def _catch_up(path: Path, content: _Content) -> None:
+        """Take what was written past SQLite for one write."""
+        now = path.read_bytes()
+        seen = bytearray(content.durable)
+        for write in content.written:
+            _apply(seen, write)
+        if seen != now:
+            content.written += [(len(now), None), (0, now)]
 
     def sync_wal(self, path: Path) -> None:
         """Sync a write-ahead log for somebody who does it past SQLite (`daemon.emptying`)."""
-        wal = f"{path}-wal"
-        if wal in self._known:
-            if kind := self.faults.meet("sync", wal):
-                raise OSError(errno.EIO, kind)
-            self.synced(wal)
+        self._sync(Path(f"{path}-wal"))
 
     def renew_wal(self, path: Path) -> None:
         """Write and sync a write-ahead log anew, past SQLite (`daemon.emptying`)."""
-        wal = f"{path}-wal"
-        if wal in self._known:
-            self.note(wal, (0, Path(wal).read_bytes()))
-            self.sync_wal(path)
+        wal = Path(f"{path}-wal")
+        if content := self._contents.get(_number(wal)):
+            content.written.append((0, wal.read_bytes()))
+        self._sync(wal)
+
+    def fsync(self, descriptor: int) -> None:
+        """Sync a file for somebody who does it past SQLite; directories are durable at once."""
+        path = Path(f"/proc/self/fd/{descriptor}").readlink()
+        if stat.S_ISREG(os.fstat(descriptor).st_mode) and str(path).startswith(self._root):
+            self._sync(path)
+
+    def _sync(self, path: Path) -> None:
+        if not path.exists():
+            return
+        content = self._contents.setdefault(_number(path), _Content(str(path), is_database=False))
+        if not content.is_database:
+            self._catch_up(path, content)
+        self.sync(content, str(path), OSError(errno.EIO, "the device failed"))
+
+    def sync(self, content: _Content, path: str, error: Exception | None = None) -> None:
+        """Make durable what was written.
+
+        Where that fails, it may be taken for written, or not, as chance will have it.
+        """
+        kind = self.faults.meet("sync", path)
+        if kind == "sync error" and self.faults.random.random() < 0.5:
+            content.written = []
+        if kind:
+            raise error or _error(kind)
+        for write in content.written:
+            _apply(content.durable, write)
+        content.written = []
 
     # -- what is left ---------------------------------------------------------------------------
 
@@ -124,11 +157,17 @@ class Disk(apsw.VFS):
         for path in sorted(Path(self._root).rglob("*")):
             if path.is_file() and not path.name.endswith(_SHM):
                 found[str(path)] = path.read_bytes()
+        self._left = {path: self._content_of(Path(path)) for path in found}
         if power_cut:
-            for path in self._durable:
-                if path in found:
-                    found[path] = self._survived(path)
+            found = {path: self._survived(content) for path, content in self._left.items()}
         return found
+
+    def _content_of(self, path: Path) -> _Content:
+        """Return what is known of a file now, whoever has written it."""
+        content = self._contents.setdefault(_number(path), _Content(str(path), is_database=False))
+        if not content.is_database:
+            self._catch_up(path, content)
+        return content
 
     def settle(self, image: dict[str, bytes], *, power_cut: bool) -> None:
         """Make the files what an image says; nothing may have a database open.
@@ -137,30 +176,22 @@ class Disk(apsw.VFS):
         and may lose it. Files that are no databases keep their place on the disk, as some know it
         by.
         """
-        waiting = {
-            path: (self._durable[path], self._written[path])
-            for path in self._known
-            if path in image and not power_cut
-        }
-        for path in list(self._known):
-            self.forget(path)
-        for there in Path(self._root).rglob("*"):
-            if there.is_file() and (str(there) not in image or ".db" in there.name):
-                there.unlink()
-        for name, content in image.items():
-            there = Path(name)
-            if not there.exists() or there.read_bytes() != content:
-                there.parent.mkdir(parents=True, exist_ok=True)
-                there.write_bytes(content)
-        for path, (durable, written) in waiting.items():
-            self._known[path] = Path(path).stat().st_ino
-            self._durable[path], self._written[path] = durable, written
+        for path in Path(self._root).rglob("*"):
+            if path.is_file() and (str(path) not in image or ".db" in path.name):
+                path.unlink()
+        self._contents.clear()
+        for name, data in image.items():
+            path = Path(name)
+            if not path.exists() or path.read_bytes() != data:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(data)
+            content = _Content(name, bytearray(data)) if power_cut else self._left[name]
+            self._contents[_number(path)] = content
 
-    def _survived(self, path: str) -> bytes:
+    def _survived(self, content: _Content) -> bytes:
         """Return the durable content and what chance leaves of what was written since."""
         random = self.faults.random
-        content = bytearray(self._durable[path])
-        written = self._written[path]
+        left, written = bytearray(content.durable), content.written
         match random.choice(("nothing", "some", "the first", "torn")):
             case "the first":
                 written = written[: random.randint(0, len(written))]
@@ -172,8 +203,16 @@ class Disk(apsw.VFS):
             case _:
                 written = []
         for write in written:
-            _apply(content, write)
-        return bytes(content)
+            _apply(left, write)
+        return bytes(left)
+
+
+def _number(path: Path) -> int:
+    """Return the number of a file, 0 where there is none."""
+    try:
+        return path.stat().st_ino
+    except FileNotFoundError:
+        return 0
 
 
 def _apply(content: bytearray, write: _Write) -> None:
@@ -250,7 +289,7 @@ class File(apsw.VFSFile):
         super().__init__(_BASE, name, flags)
         self._disk = disk
         self._path = path
-        disk.know(path)
+        self._content = disk.know(path)
 
     def _meet(self, word: str) -> None:
         if kind := self._disk.faults.meet(word, self._path):
@@ -267,26 +306,21 @@ class File(apsw.VFSFile):
         if kind == "torn write":
             part = bytes(data)[: self._disk.faults.random.randrange(len(data))]
             super().xWrite(part, offset)
-            self._disk.note(self._path, (offset, part))
+            self._content.written.append((offset, part))
         if kind:
             raise _error(kind)
         super().xWrite(data, offset)
-        self._disk.note(self._path, (offset, bytes(data)))
+        self._content.written.append((offset, bytes(data)))
 
     def xTruncate(self, size: int) -> None:  # noqa: N802
         """Cut the file."""
         self._meet("truncate")
         super().xTruncate(size)
-        self._disk.note(self._path, (size, None))
+        self._content.written.append((size, None))
 
     def xSync(self, flags: int) -> None:  # noqa: N802
         """Make durable what was written."""
         if self._path.endswith("log.db-wal"):
             self._disk.beside()
-        kind = self._disk.faults.meet("sync", self._path)
-        if kind == "sync error":
-            self._disk.sync_failed(self._path)
-        if kind:
-            raise _error(kind)
         # The real disk is spared: nothing of it has to survive the machine it is on.
-        self._disk.synced(self._path)
+        self._disk.sync(self._content, self._path)

@@ -11,6 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from random import Random
+from typing import Final
+
+SLOW: Final = ("slow disk", "slow store")
+"""Kinds that a call gets over; it only takes long."""
 
 
 @dataclass(slots=True)
@@ -33,6 +37,7 @@ class Faults:
         self.dead = False
         """Whether the daemon's process has ended: no call of it reaches anything any more."""
         self.on_kill: Callable[[], None] = lambda: None
+        self.on_slow: Callable[[], None] = lambda: None
         self._armed: list[Fault] = []
         self._kill_at: int | None = None
         self._kill_at_sync = False
@@ -73,7 +78,7 @@ class Faults:
             self._kill_at, self._kill_at_sync = None, False
             self.on_kill()
             return "dead"
-        for fault in self._armed:
+        for fault in list(self._armed):
             if fault.word == word and fnmatchcase(name, fault.name):
                 if fault.skip:
                     fault.skip -= 1
@@ -82,5 +87,8 @@ class Faults:
                 if fault.times <= 0:
                     self._armed.remove(fault)
                 self.fired[fault.kind] += 1
+                if fault.kind in SLOW:
+                    self.on_slow()
+                    continue
                 return fault.kind
         return None

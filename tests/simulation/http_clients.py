@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from random import Random
 from typing import Any, Final
@@ -14,9 +14,12 @@ from typing import Any, Final
 import httptools
 from life import Life
 from oracle import Broken, Oracle, Request
+from results import Results
 
 PLEASE_WAIT: Final = (503, 507)
 """What a daemon may answer while something is wrong, or much is going on."""
+_BUSY: Final = ("queue_full", "not_ready")
+"""What may be said for no other reason than that much is going on."""
 
 
 class Wire(asyncio.Transport):
@@ -121,10 +124,10 @@ class Client:
     """One connection, which sends a request and waits for its answer, or goes away before it."""
 
     oracle: Oracle
-    answers: dict[int, int] = field(default_factory=dict)
-    """How often each status was answered."""
     wire: Wire | None = None
     waiting: tuple[Answer, Settled] | None = None
+    status: int = 0
+    """What was answered last."""
 
     @property
     def busy(self) -> bool:
@@ -159,19 +162,21 @@ class Client:
             answer.feed(data)
         if answer.complete:
             self.waiting = None
-            self.answers[answer.status] = self.answers.get(answer.status, 0) + 1
+            self.status = answer.status
             if answer.status >= 500 and not self._is_excused(self.wire, answer):
                 raise Broken(f"answered {answer.status}: {bytes(answer.body)[:500]!r}")
             settled(answer)
         elif self.wire.closing:
             self.waiting = None
 
-    @staticmethod
-    def _is_excused(wire: Wire, answer: Answer) -> bool:
+    def _is_excused(self, wire: Wire, answer: Answer) -> bool:
+        document = json.loads(bytes(answer.body))
+        code = document.get("code")
+        if answer.status in PLEASE_WAIT:
+            busy = code in _BUSY or "projections" in document
+            return busy or not self.oracle.calm
         damaged = wire.life.bucket.faults.fired["damaged download"]
-        return answer.status in PLEASE_WAIT or (
-            bool(damaged) and json.loads(bytes(answer.body))["code"] == "archive_damaged"
-        )
+        return bool(damaged) and code == "archive_damaged"
 
     def leave(self) -> None:
         """Go away."""
@@ -187,15 +192,14 @@ class Client:
 class Writer:
     """Sends events: one, several, again, in conflict with others, and wrong ones."""
 
-    def __init__(self, name: str, oracle: Oracle, random: Random, secrets: list[str]) -> None:
+    def __init__(self, name: str, oracle: Oracle, random: Random, results: Results) -> None:
         self.client = Client(oracle)
         self._oracle = oracle
         self._random = random
         self._source = f"/clients/{name}"
         self._numbers = iter(range(1_000_000))
         self._known: deque[dict[str, Any]] = deque(maxlen=200)
-        self._secrets = secrets
-        self.heads: dict[str, int] = {}
+        self._results = results
 
     def send(self, life: Life, now: str, jobs: int) -> None:
         """Send the next request."""
@@ -236,14 +240,18 @@ class Writer:
         type_, data = random.choice(_COURSE)(random, number)
         if type_.startswith("file"):
             subject = data["path"]
+        if type_.startswith("result"):
+            data |= self._results.made(subject, f"{self._source[-2:]}-{number}")
+            subject = data["path"]
         if random.random() < 0.05:
-            secret = f"token-{random.getrandbits(64):016x}"
-            self._secrets.append(secret)
-            data["extra"] = {"note": secret}
-        return {
+            data["extra"] = {"note": f"token-{random.getrandbits(64):016x}"}
+        event = {
             "specversion": "1.0", "id": str(number), "source": self._source, "type": type_,
             "subject": subject, "time": now, "data": data,
         }  # fmt: skip
+        if random.random() < 0.2:
+            event |= {"actor": f"user-{number % 5}", "shift": str(number % 3), "bench": number}
+        return event
 
     def _wrong(self, now: str, jobs: int) -> dict[str, Any]:
         event = self._event(now, jobs)
@@ -271,6 +279,7 @@ _COURSE: Final[list[Callable[[Random, int], tuple[str, dict[str, Any]]]]] = [
     lambda r, n: ("job.failed", {"error": {"class": "Boom", "message": _words(r)}}),
     lambda r, n: ("alert.raised", {"severity": "error", "kind": "boom", "title": f"t{n}"}),
     lambda r, n: ("file.observed", {"path": f"/in/{n % 40}.fna", "size": n}),
+    lambda r, n: ("result.recorded", {"kind": "gff3"}),
 ]
 
 
@@ -302,6 +311,8 @@ class Follower:
         elif status >= 400 and status not in PLEASE_WAIT:
             raise Broken(f"the stream was answered {status}")
         if status >= 400 or self._answer.complete or wire.closing:
+            if self._oracle.calm and status != 409:
+                raise Broken(f"a stream (status {status}) has ended, and nothing is wrong")
             self._wire = None
 
     def cut_off(self) -> None:

@@ -172,6 +172,69 @@ MUTANTS: Final[Mapping[str, Mutant]] = {
             ),
         )
     ),
+    "retention does not wait": Mutant(
+        (Edit("domain.retention:Policies.due", "first.at > now", "first.base > now"),)
+    ),
+    "the keys of archived events are forgotten": Mutant(
+        (
+            Edit(
+                "daemon.eventlog.removal:_remove_of",
+                'db.executemany(SQL["keep_key"], keys)',
+                "pass",
+            ),
+        )
+    ),
+    "the file of a result is not stored": Mutant(
+        (
+            Edit(
+                "daemon.archive.archiver:JobArchiver._store_file",
+                "self._shelf.put(name, packed)",
+                "pass",
+            ),
+        )
+    ),
+    "extensions are left out": Mutant(
+        (
+            Edit(
+                f"{_TRANSACTION}._append_events",
+                "id_, key, extensions, data,",
+                "id_, key, None, data,",
+            ),
+        )
+    ),
+    "a segment is not written anew without what was redacted": Mutant(
+        (
+            Edit(
+                "daemon.backup.forgetting:Forgetter.forget",
+                "due = [at for at in stale.segments.values() if at + self.forget_after <= now]",
+                "due = []",
+            ),
+        )
+    ),
+    "a merged segment is taken for as new as its end": Mutant(
+        (
+            Edit(
+                "daemon.backup.forgetting:Forgetter._segment_since",
+                "(header and header.head) or range_.last",
+                "range_.last",
+            ),
+        )
+    ),
+    "a restored log is not synced": Mutant(
+        (Edit("daemon.backup.restore:settle", "sync(building)", "pass"),)
+    ),
+    "the queue is never full": Mutant(
+        (
+            Edit(
+                f"{_WRITER}._has_room",
+                "queued_events + events <= self.bounds.queue_events",
+                "True",
+            ),
+        )
+    ),
+    "a stream ends after each page": Mutant(
+        (Edit("daemon.api.events:_follow", "position = following", "break"),)
+    ),
 }
 """The first five are those that have to be found; the others are of the same kind."""
 

@@ -6,11 +6,12 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from oracle import Key
+from oracle import Broken, Key
 from proofs import prove_redactions
 
 from daemon.archive.errors import NotArchived
 from daemon.archive.marker import find_marker
+from daemon.backup.errors import NoBackup
 from daemon.backup.status import Kind, unwatched
 from daemon.redaction.redacting import Redaction
 from domain.errors import ChronicledError, Conflict, NotFound, NotReady
@@ -43,8 +44,7 @@ class Operator:
         world.did[f"operator {what}"] += 1
         world.note("operator", what)
         if what in ("create", "prove", "prune"):
-            with suppress(ChronicledError):
-                life.backup.perform(Kind(what), {}, unwatched)
+            self._back_up(life, Kind(what))
         elif what == "rebuild":
             names = sorted(each.name for each in life.runner.status())
             life.runner.request_rebuild(world.random.choice([None, *names]))
@@ -56,6 +56,15 @@ class Operator:
             self._pin(life)
         else:
             self._bring_back(life)
+
+    def _back_up(self, life: Life, kind: Kind) -> None:
+        try:
+            life.backup.perform(kind, {}, unwatched)
+        except (NotReady, NoBackup):
+            return
+        except ChronicledError as error:
+            if self._world.oracle.calm:
+                raise Broken(f"{kind} failed, and nothing is wrong: {error!r}") from error
 
     def _keep_house(self, life: Life) -> None:
         assert life.context.maintenance is not None

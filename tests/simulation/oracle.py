@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,6 +23,27 @@ Key = tuple[str, str]
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 MARKERS: Final = ("job.archived", "job.purged", "alert.purged", "file.purged", "result.purged")
 """Events that stand for the removed ones of their stream."""
+_HOUR: Final = 3_600_000_000
+_DUE: Final[dict[str, tuple[tuple[str, int], ...]]] = {
+    "job.archived": (("job.succeeded", 6 * _HOUR),),
+    "job.purged": (
+        ("job.failed", 12 * _HOUR),
+        ("job.submitted", 48 * _HOUR),
+        ("job.progressed", 48 * _HOUR),
+        ("job.succeeded", 30 * _HOUR),
+    ),
+    "alert.purged": (("alert.raised", 8 * _HOUR),),
+    "file.purged": (("file.observed", 8 * _HOUR),),
+}
+"""What a stream must have, and how long ago, for each marker (the policies of `swarm`).
+
+A job that succeeded is purged a day after it was archived, which is six hours after its end.
+"""
+_ATTRIBUTES: Final = frozenset(
+    ("specversion", "id", "source", "type", "subject", "time", "data", "datacontenttype",
+     "position", "version", "recordedtime", "logdigest")
+)  # fmt: skip
+"""What is no extension of an event."""
 
 
 class Broken(AssertionError):
@@ -38,13 +60,16 @@ class Seen:
     data: str
     time: int
     """When it happened, in microseconds."""
+    extensions: str = ""
 
     @classmethod
     def of(cls, event: Mapping[str, Any]) -> Seen:
         """Return a CloudEvent as it was shown."""
         stream = f"{event['type'].partition('.')[0]}/{event['subject']}"
         key, data = (event["source"], event["id"]), _text(event.get("data"))
-        return cls(key, event["type"], stream, data, _microseconds(event["time"]))
+        extensions = {name: each for name, each in event.items() if name not in _ATTRIBUTES}
+        time, more = _microseconds(event["time"]), _text(extensions) if extensions else ""
+        return cls(key, event["type"], stream, data, time, more)
 
 
 @dataclass(slots=True)
@@ -84,6 +109,12 @@ class Oracle:
     pinned: dict[str, int] = field(default_factory=dict)
     """Where the streams of jobs have the event that keeps them."""
     redacted: set[Key] = field(default_factory=set)
+    calm: bool = False
+    """Whether nothing is wrong, so that nobody may be told to wait for better times."""
+    purged: dict[str, set[int]] = field(default_factory=dict)
+    """Where each stream was seen to be purged."""
+    clock_is_even: bool = True
+    """Whether the clock never went back."""
     taken_back: int = 0
     """How many acknowledgements a lost disk was allowed to take."""
 
@@ -178,6 +209,7 @@ class Oracle:
         self._judge_rows(recorded)
         self._judge_requests(recorded)
         self._judge_walks(recorded)
+        self._judge_markers(recorded)
         for stream, position in self.pinned.items():
             if recorded.marked.get(stream, 0) > position:
                 raise Broken(f"{stream} was pinned at {position}, and went nevertheless")
@@ -205,6 +237,36 @@ class Oracle:
                     self._require_removed(recorded, stream, position, what)
                 elif not (there.stream == stream and there.type in MARKERS):
                     raise Broken(f"{what} at {position}, where there is {there}")
+
+    def _judge_markers(self, recorded: Recorded) -> None:
+        """Require that what was removed was due, and that nothing was taken twice."""
+        for position, row in recorded.rows.items():
+            if row.type.endswith(".purged"):
+                self.purged.setdefault(row.stream, set()).add(position)
+        times: dict[tuple[str, str], list[int]] = {}
+        for events in self.sent.values():
+            seen = Seen.of(events[0])
+            times.setdefault((seen.stream, seen.type), []).append(seen.time)
+        for stream, position in recorded.marked.items():
+            marker = recorded.rows[position]
+            due = _DUE.get(marker.type, ())
+            known = any((stream, type_) in times for type_, _ in due)
+            if (
+                known
+                and self.clock_is_even
+                and not any(
+                    time <= marker.time - age
+                    for type_, age in due
+                    for time in times.get((stream, type_), ())
+                )
+            ):
+                raise Broken(f"{marker.type} of {stream} at {position} was not due")
+        for key, places in self.claims.items():
+            stream = Seen.of(self.sent[key][0]).stream
+            for before, after in pairwise(sorted(places)):
+                gone = self.purged.get(stream, set())
+                if not any(before < each <= after for each in gone):
+                    raise Broken(f"{key} of {stream} was taken at {before}, and again at {after}")
 
     def judge_archived(
         self, stream: str, marker: int, kept: Mapping[int, Mapping[str, Any]]
@@ -300,11 +362,16 @@ class Recorded:
         rows, versions, at, marked, digests = {}, {}, {}, {}, {}
         query = (
             "SELECT position, version, streams.name, types.name, sources.name, id, data, time,"
-            " digest FROM events JOIN streams USING (stream_id) JOIN types USING (type_id)"
-            " LEFT JOIN sources USING (source_id) ORDER BY position"
+            " digest, extensions FROM events JOIN streams USING (stream_id)"
+            " JOIN types USING (type_id) LEFT JOIN sources USING (source_id) ORDER BY position"
         )
-        for position, version, stream, type_, source, id_, data, time, digest in db.execute(query):
-            rows[position] = Seen((source, id_), type_, stream, _text(json.loads(data)), time)
+        for position, version, stream, type_, source, id_, data, time, digest, more in db.execute(
+            query
+        ):
+            extensions = _text(json.loads(more)) if more else ""
+            rows[position] = Seen(
+                (source, id_), type_, stream, _text(json.loads(data)), time, extensions
+            )
             digests[position], at[position] = digest, version
             versions.setdefault(stream, []).append(version)
             if type_ in MARKERS:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+import zstandard
 from oracle import Broken, Recorded
 
 from daemon.archive.lines import decode
 from daemon.archive.shelf import Shelf, events_name
 from daemon.backup.manifest import Manifest, load
 from daemon.backup.restore import Restoring
+from daemon.backup.store import MANIFEST
 from daemon.lock import LOG_FILE, VIEWS_FILE
 from daemon.replay.verify import verify
 from domain.lives import ARCHIVED, HOUSEKEEPING
@@ -37,6 +39,8 @@ def prove(world: World) -> None:
         if versions != sorted(set(versions)) or not (whole or own or stream in recorded.marked):
             raise Broken(f"the versions of {stream} are {versions}")
     _prove_archive(world, recorded)
+    purged = world.oracle.purged
+    world.did["files archived"] += world.results.judge(world.oracle, world.bucket, purged)
     held = load(world.bucket.place(world.config.backup.url).register)
     if held is None:
         raise Broken("the place has no manifest")
@@ -78,7 +82,10 @@ def _prove_objects(world: World, manifest: Manifest) -> None:
 
 
 def _prove_snapshots(world: World, manifest: Manifest) -> None:
-    """Restore the newest snapshots, each as if there were no other way to its position."""
+    """Restore the newest snapshots, each as if there were no other way to its position.
+
+    From the oldest one each segment is needed that there has to be.
+    """
     objects = world.bucket.place(world.config.backup.url).objects
     for each in manifest.snapshots[-3:]:
         if each.proof == "failed":
@@ -93,6 +100,11 @@ def _prove_snapshots(world: World, manifest: Manifest) -> None:
         if chosen.snapshot is None:
             raise Broken(f"{each.name} cannot be used")
         world.did["snapshots restored"] += 1
+    if (oldest := manifest.snapshots[0]).proof != "failed":
+        only = manifest.model_copy(update={"snapshots": (oldest,)})
+        folder = world.scratch / "oldest"
+        folder.mkdir()
+        Restoring(objects, only, folder, alternatives=False).run(None)
 
 
 def _prove_restore(world: World, manifest: Manifest, upto: int | None) -> Recorded:
@@ -119,6 +131,21 @@ def _prove_restore(world: World, manifest: Manifest, upto: int | None) -> Record
         if within and restored.digests[position] != own.digests[position]:
             raise Broken(f"the restored log has another digest at {position}")
     return restored
+
+
+def remembered(world: World) -> str | None:
+    """Return which object of the backup holds what was redacted, None where none does."""
+    for name in world.bucket.names("backup"):
+        content = world.bucket.content(f"backup/{name}")
+        if name != MANIFEST:
+            with zstandard.ZstdDecompressor().stream_reader(
+                content, read_across_frames=True
+            ) as reader:
+                content = reader.read()
+        for secret, _ in world.operator.redacted:
+            if secret.encode() in content:
+                return f"{secret} in {name}"
+    return None
 
 
 def prove_redactions(world: World) -> None:

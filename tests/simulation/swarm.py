@@ -7,6 +7,7 @@ with many others. Bounds are small, so that full groups, checkpoints and segment
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from random import Random
 from typing import Final
 
@@ -18,6 +19,7 @@ DISK_FAULTS: Final[dict[str, tuple[str, ...]]] = {
     "read error": ("read",),
     "read only": ("write",),
     "cannot open": ("open",),
+    "slow disk": ("read", "write", "sync"),
 }
 """Which calls each kind of fault of the disk meets."""
 STORE_FAULTS: Final[dict[str, tuple[str, ...]]] = {
@@ -26,6 +28,7 @@ STORE_FAULTS: Final[dict[str, tuple[str, ...]]] = {
     "answer lost": ("put", "remove", "swap"),
     "broken download": ("get",),
     "damaged download": ("get",),
+    "slow store": ("put", "find", "get", "list", "swap"),
 }
 """The same of the object store."""
 PROCESS_FAULTS: Final = ("kill", "kill inside", "power cut", "power cut inside", "disk lost")
@@ -104,8 +107,8 @@ class Swarm:
             daring=random.choice((0.01, 0.03, 0.08)),
         )
 
-    def toml(self, synchronous: str) -> str:
-        """Return the configuration of the daemon."""
+    def toml(self, synchronous: str, results: Path) -> str:
+        """Return the configuration of the daemon; files of results are below a directory."""
         knobs = self.knobs
         return f"""\
 [log]
@@ -122,6 +125,7 @@ keep = "2 hourly, 2 daily"
 forget_after_days = 1
 [retention]
 archive = "gs://simulated/archive"
+files_root = "{results}"
 batch = {knobs["batch"]}
 [maintenance]
 retention = "30 * * * *"

@@ -7,12 +7,13 @@ steps the faults end, the daemon comes to rest, and what has to hold is judged.
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from hashlib import blake2b
 from pathlib import Path
 from random import Random
@@ -28,7 +29,8 @@ from life import Life
 from operator_ import Operator
 from oracle import Broken, Oracle
 from place import Bucket
-from proofs import prove
+from resting import EXPECTED, judge_all, rest
+from results import Results
 from swarm import DISK_FAULTS, STORE_FAULTS, Swarm
 
 import daemon.background
@@ -40,17 +42,12 @@ import daemon.replay.verify
 from daemon.backup.manifest import load
 from daemon.config import load as load_config
 from daemon.lock import LOG_FILE
-from domain.errors import ChronicledError, NotReady, QueueFull
+from domain.errors import NotReady, QueueFull
 from domain.timestamps import MICROSECONDS, format_timestamp
 
 START: Final = 1_767_225_600 * MICROSECONDS
 """2026-01-01T00:00:00Z."""
 HOUR: Final = 3600 * MICROSECONDS
-REST_ROUNDS: Final = 400
-"""So many rounds over all services, an hour in all, a daemon without faults has to come to rest."""
-
-_EXPECTED: Final = (ChronicledError, apsw.Error, OSError, SystemError)
-"""What a step may fail with while something is wrong."""
 
 
 class World:
@@ -62,6 +59,7 @@ class World:
         self.swarm = Swarm.of(self.random)
         self.faults = Faults(self.random)
         self.faults.on_kill = self._killed_inside
+        self.faults.on_slow = self._is_slow
         self.now = START
         self.data = folder / "data"
         self.scratch = folder / "scratch"
@@ -69,23 +67,23 @@ class World:
         self.disk = Disk(self.data, self.faults)
         self.bucket = Bucket(self.faults)
         self.oracle = Oracle()
-        self.secrets: list[str] = []
         self.did: Counter[str] = Counter()
         self.life: Life | None = None
         self._image: dict[str, bytes] | None = None
         self._ends_by_power = False
-        self._doubtful = False
+        self.doubtful = False
         """Whether something went wrong since the daemon last came to rest."""
         self._due: dict[str, int] = {}
         self._jumped = 0
         self._trace = blake2b(digest_size=8)
         self.lives = 0
         file = folder / "chronicled.toml"
-        file.write_text(self.swarm.toml(synchronous))
+        self.results = Results(folder / "results")
+        file.write_text(self.swarm.toml(synchronous, self.results.root))
         self.config = load_config(data=self.data, file=file, environment={})
         number = self.random.random
         names = range(self.swarm.clients)
-        self.writers = [Writer(f"w{n}", self.oracle, Random(number()), self.secrets) for n in names]
+        self.writers = [Writer(f"w{n}", self.oracle, Random(number()), self.results) for n in names]
         self.readers = [Reader(self.oracle, Random(number())) for _ in range(2)]
         self.followers = [Follower(self.oracle) for _ in range(2)]
         self.operator = Operator(self)
@@ -109,7 +107,7 @@ class World:
         patch(mock.patch.object(writer, "CHECKPOINT_PAGES", knobs["checkpoint_pages"]))
         here = SimpleNamespace(start=lambda *_: None)
         patch(mock.patch.object(daemon.replay.verify, "FoldingChildren", here))
-        patch(mock.patch.object(daemon.background, "sync_wal", self.disk.sync_wal))
+        patch(mock.patch.object(os, "fsync", self.disk.fsync))
         patch(mock.patch.object(daemon.eventlog.log, "renew_wal", self.disk.renew_wal))
         patch(mock.patch.object(daemon.backup.tidying, "MERGED_MIN", knobs["merged_min"]))
         patch(mock.patch.object(truncation, "ROWS_MAX", knobs["rows_max"]))
@@ -158,19 +156,23 @@ class World:
         self._trace.update(text.encode() + b"\n")
         logging.getLogger("simulation").debug("%d %s", self.now - START, text)
 
+    def _is_slow(self) -> None:
+        """Let a call to the disk or the store take long."""
+        self.pass_time(self.random.choice((0.05, 0.5, 3, 20)))
+
     # -- a step ---------------------------------------------------------------------------------
 
     def run(self, steps: int) -> None:
         """Take so many steps, come to rest, and judge."""
         for number in range(steps):
             self.step(number)
-        self.rest()
-        self.judge_all()
+        rest(self)
+        judge_all(self)
 
     def step(self, number: int) -> None:
         """Let somebody do something."""
         if self.life is None:
-            self._start()
+            self.start()
             return
         if self._cut_soon and self.random.random() < 0.1:
             act = self._cut_power
@@ -186,23 +188,25 @@ class World:
         return [
             (self._write, 26),
             (self._read, 6),
-            (self._look, 14),
+            (self.look, 14),
             (self._commit, 16),
             (self._serve, 30),
             (self._wait, 6),
             (self.operator.act, 3),
             (self._restart, 0.4),
+            (self._rest, 0.4),
         ]
 
     def _guarded(self, act: Callable[[], None]) -> None:
         """Do something that may fail where something is wrong, and may end the process."""
+        self.oracle.calm = not self.doubtful and act != self._restart
         try:
             act()
         except (QueueFull, NotReady) as error:
             self.note("waits", type(error).__name__)
-        except _EXPECTED as error:
+        except EXPECTED as error:
             self.note("failed", type(error).__name__)
-            if not (self._doubtful or self.faults.dead):
+            if not (self.doubtful or self.faults.dead):
                 raise Broken(f"{act.__name__} failed, and nothing is wrong: {error!r}") from error
         if self._broken is not None:
             raise self._broken
@@ -225,9 +229,9 @@ class World:
         for reader in self.readers:
             if not reader.client.busy:
                 reader.ask(self.life, self.swarm.jobs)
-        self._look()
+        self.look()
 
-    def _look(self) -> None:
+    def look(self) -> None:
         """Let the clients take what came."""
         life = self.life
         assert life is not None
@@ -248,7 +252,7 @@ class World:
             return
         if self.random.random() < 0.3:
             try:
-                self._look()
+                self.look()
             except Broken as error:
                 # It would end in SQLite.
                 self._broken = error
@@ -256,8 +260,7 @@ class World:
     def _check_bounds(self, life: Life) -> None:
         """Require that what waits stays within its bounds."""
         waiting = life.log.writer.queued_events
-        most = self.swarm.knobs["queue_events"] + 20
-        if waiting > most:
+        if waiting > self.swarm.knobs["queue_events"]:
             raise Broken(f"{waiting} events wait for the writer")
         if life.context.clients.open > len(self.followers) + 8:
             raise Broken(f"{life.context.clients.open} streams are open")
@@ -276,7 +279,11 @@ class World:
         assert self.life is not None
         self.life.log.writer.step(self.clock())
         if self.random.random() < 0.7:
-            self._look()
+            self.look()
+
+    def _rest(self) -> None:
+        """End the faults for now: what fails behind this has no excuse in what went before."""
+        rest(self)
 
     def _serve(self) -> None:
         """Let one of the services do a step: one that is due, or one that was woken."""
@@ -287,9 +294,10 @@ class World:
             for service in services
             if service.woken.is_set() or self._due.get(service.name, 0) <= self.steady
         ]
-        self._drive(self.random.choice(due or services))
+        self.drive(self.random.choice(due or services))
 
-    def _drive(self, service: Any) -> None:
+    def drive(self, service: Any) -> None:
+        """Let a service do a step."""
         service.woken.clear()
         self.did[f"service {service.name}"] += 1
         self.note("service", service.name)
@@ -302,7 +310,7 @@ class World:
         seconds = self.random.choice((0.01, 0.1, 1, 1, 5, 30, 60, 600, 3600, 3600, 12 * 3600))
         self.pass_time(seconds)
 
-    def _start(self) -> None:
+    def start(self) -> None:
         """Start the daemon; while something is wrong it may say that it cannot."""
         if self.random.random() < 0.2 and self.faults.armed:
             self.faults.heal()
@@ -310,9 +318,9 @@ class World:
         self.note("start")
         try:
             self.life = Life(self.config, self.clock, self.bucket, self.pass_time)
-        except _EXPECTED as error:
+        except EXPECTED as error:
             self.note("does not start", type(error).__name__)
-            if not (self._doubtful or self.faults.dead):
+            if not (self.doubtful or self.faults.dead):
                 raise Broken(f"the daemon does not start: {error!r}") from error
             self.faults.heal()
         self._due.clear()
@@ -325,7 +333,7 @@ class World:
         """Stop and start, as an operator does it."""
         assert self.life is not None
         self.life.drain()
-        self._look()
+        self.look()
         if not self.faults.dead:
             self.life.stop()
         if not self.faults.dead:
@@ -346,7 +354,7 @@ class World:
             return
         random, kind = self.random, self.random.choice(kinds)
         self.note("goes wrong:", kind)
-        self._doubtful = True
+        self.doubtful = True
         times = random.choice((1, 1, 1, 3, 30))
         if kind in DISK_FAULTS:
             word = random.choice(DISK_FAULTS[kind])
@@ -373,12 +381,13 @@ class World:
             self.faults.fired[kind] += 1
             jump = random.choice((60, 3600, 30 * 3600)) * MICROSECONDS
             jump = -jump if kind == "clock back" else jump
+            self.oracle.clock_is_even &= jump > 0
             self.now += jump
             self._jumped += jump
 
     def _cut_power(self) -> None:
         """Cut the power not long after a kill: what the killed process wrote may not be durable."""
-        self._cut_soon, self._doubtful = False, True
+        self._cut_soon, self.doubtful = False, True
         self.faults.fired["power cut"] += 1
         self._end(power_cut=True)
 
@@ -423,72 +432,6 @@ class World:
         self.note("disk lost", shipped)
 
     # -- the end --------------------------------------------------------------------------------
-
-    def rest(self) -> None:
-        """End the faults, and let the daemon do all that is left to do."""
-        self.faults.heal()
-        for _ in range(5):
-            if self.life is not None:
-                break
-            self._start()
-        if self.life is None:
-            raise Broken("the daemon does not start although nothing is wrong any more")
-        life = self.life
-        for number in range(REST_ROUNDS):
-            self.now += 10 * MICROSECONDS
-            for service in life.services:
-                with suppress(*(_EXPECTED if number < REST_ROUNDS // 2 else ())):
-                    self._drive(service)
-            self._look()
-            if number > 3 and self._at_rest(life):
-                self._doubtful = False
-                return
-        raise Broken(f"the daemon does not come to rest: {self._unrest(life)}")
-
-    def _at_rest(self, life: Life) -> bool:
-        return not self._unrest(life)
-
-    def _unrest(self, life: Life) -> list[str]:
-        """Return what is left to do."""
-        head, found = life.log.head(), []
-        if life.log.writer.queued_events or not life.log.health.ok:
-            found.append(f"the writer: {life.log.health}")
-        if life.runner.position < head or not life.runner.caught_up:
-            found.append(f"the projections are at {life.runner.position} of {head}")
-        failed = [each.name for each in life.runner.status() if each.state != "live"]
-        if failed:
-            found.append(f"not live: {failed}")
-        status = life.backup.status()
-        if status.shipped < head:
-            found.append(f"the backup is at {status.shipped} of {head}: {status}")
-        if any(each.client.busy for each in (*self.writers, *self.readers)):
-            found.append("somebody waits for an answer")
-        newest = life.log.position_upto(head)
-        if any(follower.last < newest for follower in self.followers):
-            found.append("a follower of the stream is behind")
-        assert life.context.truncation is not None
-        if life.log.pending_removals(outside=False) or life.log.pending_removals(outside=True):
-            found.append(f"removals wait: {life.context.truncation.board}")
-        if life.context.redaction is not None and life.context.redaction._pending() is not None:
-            found.append("a redaction is not cleansed")
-        return found
-
-    def judge_all(self) -> None:
-        """Stop the daemon and judge everything that is left."""
-        life = self.life
-        assert life is not None
-        head = life.log.head()
-        life.drain()
-        life.stop()
-        self.life = None
-        recorded = self.oracle.judge(self.data / LOG_FILE, self.scratch)
-        self.did.update(f"recorded {row.type}" for row in recorded.rows.values())
-        self.did["recorded removals"] += len(recorded.runs)
-        for follower in self.followers:
-            missed = {each for each in recorded.rows if each <= head} - follower.seen
-            if missed:
-                raise Broken(f"a follower of the stream missed {sorted(missed)[:10]} of {head}")
-        prove(self)
 
     def close(self) -> None:
         """Let go of everything."""
