@@ -83,6 +83,14 @@ class Known:
         """Read the head from the file."""
         newest = connection.execute(SQL["newest_event"]).fetchone()
         position, digest, recordedtime = newest or (0, chain.genesis(log_id), 0)
+        # A log that came back as of a removed position ends with the run that it is in.
+        _, last, run_digest = connection.execute(SQL["run_before"], (2**62,)).fetchone() or (
+            0,
+            0,
+            b"",
+        )
+        if last > position:
+            position, digest = last, run_digest
         used = connection.execute(SQL["last_used_position"]).get or 0
         numbers = [
             connection.execute(f"SELECT coalesce(max({column}), 0) FROM {table}").get

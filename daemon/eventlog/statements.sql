@@ -281,6 +281,12 @@ SELECT last, digest FROM removed_runs WHERE first = ?;
 -- The run that begins before a position, the nearest.
 SELECT first, last, digest FROM removed_runs WHERE first < ? ORDER BY first DESC LIMIT 1;
 
+-- name: filled_runs
+-- Runs that have an event in them, and the first such event.
+SELECT r.first, r.last, e.position FROM removed_runs r CROSS JOIN events e
+ON e.position = (SELECT min(position) FROM events WHERE position BETWEEN r.first AND r.last)
+LIMIT ?;
+
 -- name: runs_after
 SELECT first, last, digest FROM removed_runs WHERE first > ? ORDER BY first LIMIT ?;
 

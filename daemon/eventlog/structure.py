@@ -165,6 +165,9 @@ class StructureProof:
         for first, last in self._db.execute(SQL["untold_runs"], (own, FINDINGS_MAX + 1)):
             detail = f"positions {first} to {last} were removed, and no event says so"
             self.findings.add("removed", detail, first)
+        for first, last, position in self._db.execute(SQL["filled_runs"], (FINDINGS_MAX + 1,)):
+            detail = f"positions {first} to {last} were removed, and there is an event"
+            self.findings.add("removed", detail, position)
 
     def _redactions(self) -> None:
         """Say where something is there again that was taken out of an event."""

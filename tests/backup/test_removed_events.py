@@ -267,6 +267,24 @@ def test_an_event_that_was_sent_again_after_its_purge_is_restored(
         require_same(restored(made, f"restored-{number}.db", snapshot, parts), made.path)
 
 
+def test_a_log_that_ends_with_removed_events_goes_on_behind_them(tmp_path: Path) -> None:
+    """As of the last of them, it went on at the position of the first, and said so twice."""
+    made = grown(
+        tmp_path, [("append", ["a"]), ("append", ["b", "b"]), ("purge", "b"), ("remove", 6)]
+    )
+    path = restored(made, "restored.db", None, made.segments, upto=3)
+    assert [run[:2] for run in runs_of(path)] == [(2, 3)]
+    with closing(EventLog.open(path, synchronous="OFF")) as log:
+        log.start()
+        assert [each.position for each in log.read(0, 9)] == [1, 4]
+        log.append([NewEvent("job.submitted", "c", "/tests", "c", b'{"kind":"k"}')])
+    assert prove_log(path, at_rest=True).findings == []
+    with closing(apsw.Connection(str(path))) as db:
+        db.execute("UPDATE removed_runs SET last = 4")
+    found = prove_log(path, at_rest=True).findings
+    assert any((each.kind, each.position) == ("removed", 4) for each in found)
+
+
 @settings(max_examples=20)
 @given(st.lists(STEPS, min_size=4, max_size=24), st.data())
 def test_a_log_that_was_shrunk_before_is_shipped_anew(
