@@ -17,6 +17,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
+from chain import breaks
+
 Key = tuple[str, str]
 """The source and the id of an event."""
 
@@ -359,6 +361,8 @@ class Recorded:
 
     @classmethod
     def _read(cls, db: sqlite3.Connection) -> Recorded:
+        for found in breaks(db):
+            raise Broken(found)
         rows, versions, at, marked, digests = {}, {}, {}, {}, {}
         query = (
             "SELECT position, version, streams.name, types.name, sources.name, id, data, time,"

@@ -1,0 +1,67 @@
+"""The chain of digests of a log, followed without the daemon's code (docs/architecture.md)."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from hashlib import sha256
+from typing import Any, Final
+
+_ROWS: Final = """
+SELECT position, version, class_version, time, recordedtime, streams.application, streams.name,
+       types.name, coalesce(sources.name, ''), coalesce(id, ''), coalesce(extensions, ''),
+       data, payload_hash, digest
+FROM events JOIN streams USING (stream_id) JOIN types USING (type_id)
+     LEFT JOIN sources USING (source_id)
+ORDER BY position
+"""
+
+
+def breaks(db: sqlite3.Connection) -> Iterator[str]:
+    """Yield where the chain of a log does not hold, and why.
+
+    Positions that are missing have to be removed ones, of which a ``log.truncated`` tells the
+    digest at their end, or to lie before a ``log.restored`` that says so. A payload may be another
+    one where a ``log.redacted`` tells its hash.
+    """
+    log_id = db.execute("SELECT value FROM log_meta WHERE key = 'log_id'").fetchone()[0]
+    said = [(name, json.loads(data)) for name, data in _said(db)]
+    redacted = {(each["position"], each["payload_hash"])
+                for name, each in said if name == "log.redacted"}  # fmt: skip
+    ends = {(run["to"], run["digest"])
+            for name, each in said if name == "log.truncated" for run in each["runs"]}  # fmt: skip
+    runs = {first: (last, end) for first, last, end in db.execute("SELECT * FROM removed_runs")}
+    yield from (f"no event tells of the removal up to {last}"
+                for last, end in runs.values() if (last, end.hex()) not in ends)  # fmt: skip
+    before, digest = 0, sha256(f"chronicled log {log_id}".encode()).digest()
+    for row in db.execute(_ROWS):
+        position, type_, data, payload_hash = row[0], row[7], row[11], row[12]
+        if before + 1 in runs:
+            before, digest = runs[before + 1]
+        resumes = type_ == "log.restored" and json.loads(data)["complete_to"] == before
+        if position != before + 1 and not resumes:
+            yield f"{position} comes behind {before}"
+        hashed = sha256(data)
+        if hashed.digest() != payload_hash and (position, hashed.hexdigest()) not in redacted:
+            yield f"the payload at {position} is another one"
+        digest = sha256(digest + _row_hash(*row[:11], payload_hash)).digest()
+        if digest != row[13]:
+            yield f"the digest at {position} is another one"
+        before = position
+
+
+def _said(db: sqlite3.Connection) -> list[tuple[str, bytes]]:
+    return db.execute(
+        "SELECT types.name, data FROM events JOIN types USING (type_id)"
+        " WHERE types.name IN ('log.redacted', 'log.truncated')"
+    ).fetchall()
+
+
+def _row_hash(*parts: Any) -> bytes:
+    """Return the hash of a row: numbers, texts behind their lengths, the hash of the payload."""
+    *told, payload_hash = parts
+    numbers, texts = told[:5], told[5:]
+    head = "".join(f"{number} " for number in numbers)
+    tail = "".join(f"{len(text)}:{text}" for text in texts)
+    return sha256((head + tail).encode() + payload_hash).digest()
