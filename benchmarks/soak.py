@@ -4,9 +4,10 @@ A real process with a backup, an archive and every schedule of the maintenance o
 events at half of the rate that it was measured to take, with bursts of ten times that, while others
 read its lists and follow its live stream. At the end this has to hold, or the exit code is 1:
 
-* all that was acknowledged is in the log, or was removed by its retention, and the log verifies;
+* all that was acknowledged is in the log as it was sent, or was removed by its retention, and the
+  log verifies;
 * the views and the backup have caught up;
-* each follower was told of rising positions up to the newest;
+* each follower was told of rising positions up to the newest, and of all that is there;
 * what its lasting processes had resident in the last ten minutes (in the last third of a shorter
   run) is at most 5 % more than in the first; of less than three minutes nothing is said.
 """
@@ -42,6 +43,13 @@ PEAK_MAX = 20_000
 """No more single events a second are prepared to measure the peak."""
 WINDOW = 200
 """So many jobs are open at once."""
+FOLLOWED: Sequence[dict[str, str]] = (
+    {},
+    {"type": "job.failed"},
+    {"type": "alert.raised"},
+    {"source": "/nobody"},
+)
+"""What each follower wants to be told of; the first one of everything."""
 BURST_EVERY = 3
 """Every so many rounds there is a burst."""
 BURST_FACTOR, BURST_SECONDS = 10, 2.0
@@ -176,9 +184,10 @@ def soak(folder: Path, minutes: float, rate: float, seed: int) -> list[str]:
             run_.warm_up(rate, reads)
         told(f"{rate:,.0f} events a second for {minutes:g} minutes")
         with ExitStack() as stack:
+            begun = service.head()
             followers = [
-                stack.enter_context(Follower(service.socket, query))
-                for query in ("", "?type=job.failed", "?type=alert.raised", "?source=/nobody")
+                stack.enter_context(Follower(service.socket, begun, **wanted))
+                for wanted in FOLLOWED
             ]
             resident = stack.enter_context(Resident(service.pids))
             for number, seconds in enumerate(lengths(minutes)):
@@ -190,7 +199,9 @@ def soak(folder: Path, minutes: float, rate: float, seed: int) -> list[str]:
         report(run_, resident)
         if minutes >= GROWTH_MINUTES:
             faults += resident.growth_faults(GROWTH_MAX)
-    faults += run_.acknowledged.missing(folder / "data" / "log.db")
+    log = folder / "data" / "log.db"
+    faults += run_.acknowledged.missing(log)
+    faults += [missed for each in followers for missed in each.missed(log)]
     run([PYTHON, "-m", "daemon", "verify", "--data", folder / "data"], capture_output=True)
     told(f"{run_.acknowledged.count:,} acknowledged events are there; the log verifies")
     return faults
@@ -219,11 +230,17 @@ def settled(service: Service, followers: Sequence[Follower]) -> list[str]:
     def shipped() -> bool:
         return bool(service.get("/api/backup")["lag_events"] == 0)
 
+    def told_all() -> bool:
+        # Asked again each time: the newest of a kind may be removed before it is told.
+        return followers[0].last >= head and all(
+            each.last >= newest(service, each.wanted) for each in followers
+        )
+
     head = service.head()
     checks = (
         ("the views", service.wait_visible),
         ("the backup", lambda: wait_for(shipped, "the backup", 0.1)),
-        ("the follower", lambda: wait_for(lambda: followers[0].last >= head, "it", 0.1)),
+        ("a follower", lambda: wait_for(told_all, "it", 0.1)),
     )
     for what, wait in checks:
         try:
@@ -231,6 +248,12 @@ def settled(service: Service, followers: Sequence[Follower]) -> list[str]:
         except TimeoutError:
             faults.append(f"{what} did not catch up")
     return faults + [each.fault for each in followers if each.fault]
+
+
+def newest(service: Service, wanted: dict[str, str]) -> int:
+    """Return the position of the newest event that a follower wants to be told of, or 0."""
+    found = service.get("/api/events", order="desc", limit=1, **wanted)["items"]
+    return int(found[0]["position"]) if found else 0
 
 
 def report(done: Soak, resident: Resident) -> None:

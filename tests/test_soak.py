@@ -58,6 +58,34 @@ def test_a_lost_event_is_found(tmp_path: Path) -> None:
     assert whole.missing(tmp_path / "log.db") == []
 
 
+@pytest.mark.parametrize(
+    "change", [{"data": {"kind": "other"}}, {"type": "job.cancelled", "data": {}}]
+)
+def test_an_event_that_is_not_as_it_was_sent_is_found(
+    tmp_path: Path, change: dict[str, Any]
+) -> None:
+    """An acknowledged event with another payload, or of another type, is named."""
+    log = EventLog.open(tmp_path / "log.db")
+    changed = orjson.dumps({**orjson.loads(lines(2)[0]), **change})
+    drive(log, from_ndjson(b"\n".join([*lines(1), changed, *lines(3)]), Limits()))
+    log.close()
+    kept = Acknowledged(tmp_path / "acknowledged.db")
+    kept.add(lines(1, 2, 3))
+    told = ["1 acknowledged events are not as they were sent, such as 2"]
+    assert kept.missing(tmp_path / "log.db") == told
+
+
+def test_an_event_of_another_subject_is_found(tmp_path: Path) -> None:
+    """What is in another stream than that it was sent to, is lost."""
+    log = EventLog.open(tmp_path / "log.db")
+    changed = orjson.dumps({**orjson.loads(lines(2)[0]), "subject": "job-1"})
+    drive(log, from_ndjson(b"\n".join([*lines(1), changed]), Limits()))
+    log.close()
+    kept = Acknowledged(tmp_path / "acknowledged.db")
+    kept.add(lines(1, 2))
+    assert kept.missing(tmp_path / "log.db") == ["1 acknowledged events are lost, such as 2"]
+
+
 @pytest.mark.parametrize(("grown", "faults"), [(1.04, 0), (1.06, 1)])
 def test_growth_is_found(grown: float, faults: int) -> None:
     """The medians of the first and the last window are compared; one odd sample says nothing."""
@@ -74,6 +102,32 @@ def test_a_follower_that_is_told_twice_is_a_fault(told: list[int], fault: bool) 
     for position in told:
         follower._take(position)
     assert bool(follower.fault) is fault
+
+
+@pytest.mark.parametrize(
+    ("after", "wanted", "told", "missed"),
+    [
+        (0, {}, range(1, 21), 0),
+        (5, {}, range(6, 21), 0),
+        (0, {}, [1, 2, 5, 20], 16),
+        (0, {"type": "job.submitted"}, [20], 19),
+        (0, {"source": "/s"}, [1, *range(3, 21)], 1),
+        (0, {"type": "job.failed"}, [20], 0),
+        (0, {"source": "/nobody"}, [20], 0),
+    ],
+)
+def test_a_follower_that_is_not_told_is_a_fault(
+    tmp_path: Path, after: int, wanted: dict[str, str], told: list[int], missed: int
+) -> None:
+    """All that it wants of what the log has came to it, up to the newest that did."""
+    log = EventLog.open(tmp_path / "log.db")
+    drive(log, from_ndjson(b"\n".join(lines(*range(1, 21))), Limits()))
+    log.close()
+    follower = Follower("/nowhere", after, **wanted)
+    for position in told:
+        follower._take(position)
+    found = follower.missed(tmp_path / "log.db")
+    assert [int(each.partition(" of ")[2].split()[0]) for each in found] == [missed] * bool(missed)
 
 
 def test_processes_that_come_and_go_are_no_growth() -> None:

@@ -352,7 +352,7 @@ def _told_again(manifest: Manifest, objects: Mapping[str, bytes]) -> Manifest:
 
 
 def restore(raw: bytes) -> bool:
-    """Restore a log from changed objects: it is as it was, up to some position, or refused."""
+    """Restore a log from changed objects: it is as it was, up to where was asked, or refused."""
     said, _, text = raw.partition(b"\n")
     try:
         asked = orjson.loads(said)
@@ -362,7 +362,8 @@ def restore(raw: bytes) -> bool:
         return False
     objects = dict(shipped().objects)
     _changed(objects, asked.get("changes"))
-    upto = asked.get("upto")
+    told = asked.get("upto")
+    upto = told if type(told) is int and 0 <= told < 2**63 else None
     with refusing(), scratch() as folder:
         manifest = _told_again(Manifest.of(text), objects)
         restoring = Restoring(
@@ -372,15 +373,18 @@ def restore(raw: bytes) -> bool:
             skip_letters=bool(asked.get("skip")),
         )
         try:
-            restoring.run(upto if type(upto) is int and 0 <= upto < 2**63 else None)
+            reached = restoring.run(upto).position
         except ChronicledError:
             left = [each.name for each in Path(folder).iterdir() if not _is_download(each)]
             assert not left, f"left behind: {left}"
             raise
         findings = prove_log(Path(folder, LOG_FILE), at_rest=True).findings
         assert not findings, f"restored, and not right: {findings[0]}"
-        _check_prefix(Path(folder, LOG_FILE))
+        goal = manifest.shipped if upto is None else upto
+        assert reached == goal, f"{goal} was asked for, {reached} is said"
+        _check_prefix(Path(folder, LOG_FILE), reached)
         return True
+    assert not _is_whole(objects, text, upto), "a backup without any damage is refused"
     return False
 
 
@@ -388,10 +392,23 @@ def _is_download(path: Path) -> bool:
     return path.name.endswith(".download")
 
 
-def _check_prefix(path: Path) -> None:
-    """Fail unless the events are those of the log, from the first on, without a gap."""
-    found = rows_of(path)["events"]
-    assert found == shipped().rows["events"][: len(found)], "other events than were recorded"
+def _is_whole(objects: Mapping[str, bytes], manifest: bytes, upto: int | None) -> bool:
+    """Return whether a backup is as it was made, and has what is asked of it."""
+    made = shipped()
+    with refusing():
+        same = Manifest.of(manifest) == made.manifest and objects == made.objects
+        return same and (upto is None or upto <= made.manifest.shipped)
+    return False
+
+
+def _check_prefix(path: Path, upto: int) -> None:
+    """Fail unless the events are those of the log, from the first up to a position, all of them."""
+    found, recorded = rows_of(path)["events"], shipped().rows["events"]
+    assert upto <= recorded[-1][0], f"{upto} is beyond all that was recorded"
+    expected = [row for row in recorded if row[0] <= upto]
+    at = [row[0] for row in found]
+    assert at == [row[0] for row in expected], f"restored up to {upto} are {at}"
+    assert found == expected, "other events than were recorded"
 
 
 TARGETS = [

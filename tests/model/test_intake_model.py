@@ -11,7 +11,7 @@ import json
 import os
 import socket
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -54,6 +54,8 @@ STEPS: Final = 25
 PHASES: Final = (Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink)
 """The last one, which makes a failure short, would take longer than the short form may."""
 BATCH_MAX: Final = 8
+PAGE: Final = 5
+"""So few events come at once where all are looked at: it turns pages."""
 KILLS: Final = st.sampled_from([0, 0, 0, 1])
 """How often a daemon may be killed in one example: each start takes most of a second."""
 SETTINGS: Final = {
@@ -225,28 +227,28 @@ class Intake(RuleBasedStateMachine):
     # -- reading -------------------------------------------------------------------------------
 
     @rule(
-        limit=st.integers(1, 7),
+        limit=st.integers(1, 3),
         order=st.sampled_from(["asc", "desc"]),
         by=st.sampled_from(["", "stream", "type", "source", "correlation"]),
         subject=st.sampled_from(SUBJECTS),
+        meanwhile=st.integers(0, 4),
     )
-    def walk(self, limit: int, order: str, by: str, subject: str) -> None:
-        """Go through the pages of a list, with one filter or none."""
+    def walk(self, limit: int, order: str, by: str, subject: str, meanwhile: int) -> None:
+        """Go through three pages at least, with one filter or none, perhaps while more comes."""
         wanted, keep = self.filter(by, subject)
-        params: dict[str, Any] = {**wanted, "limit": limit, "order": order}
-        params["after"] = self.model.base
+        self.grow(2 * limit + 1, subject)
+        params = {**wanted, "limit": limit, "order": order, "after": self.model.base}
+        there, turned = len(self.model.events), 0
         found: list[Any] = []
-        while True:
-            page = self.client.get("/api/events", params=params)
-            document = page.json()
-            assert document["as_of"] == self.model.head
-            assert len(document["items"]) <= limit
-            found += document["items"]
-            assert ('rel="next"' in page.headers.get("link", "")) == bool(document["next"])
-            if not document["next"]:
-                break
-            params["cursor"] = document["next"]
-        expected = [each for each in self.model.events if keep(each)]
+        for page in self.pages("/api/events", params):
+            found += page["items"]
+            if not turned:
+                self.grow(meanwhile, subject)
+            turned += bool(page["next"])
+        assert turned >= 2
+        # What came meanwhile is before the first page of a list that begins with the newest.
+        walked = self.model.events[: None if order == "asc" else there]
+        expected = [each for each in walked if keep(each)]
         self.check_events(found, expected if order == "asc" else expected[::-1])
 
     @rule(subject=st.sampled_from(SUBJECTS))
@@ -314,19 +316,19 @@ class Intake(RuleBasedStateMachine):
     @invariant()
     def the_log_is_the_model(self) -> None:
         """Find what was acknowledged once, in order, unchanged; what was refused is not there."""
-        params = {"after": self.model.base, "limit": 1000}
-        document = self.client.get("/api/events", params=params).json()
-        self.check_events(document["items"], self.model.events)
-        assert (document["as_of"], document["next"]) == (self.model.head, None)
+        params = {"after": self.model.base, "limit": PAGE}
+        found = [each for page in self.pages("/api/events", params) for each in page["items"]]
+        self.check_events(found, self.model.events)
 
     @invariant()
     def the_letters_are_those_of_the_model(self) -> None:
         """Find what was put aside, with how often it came."""
         found: dict[str, int] = {}
         for follow in self.model.offsets:
-            params = {"origin": follow, "limit": 1000}
-            for letter in self.client.get("/api/deadletters", params=params).json()["items"]:
-                found[letter["raw"]] = found.get(letter["raw"], 0) + letter["count"]
+            params = {"origin": follow, "limit": 2}
+            for page in self.pages("/api/deadletters", params):
+                for letter in page["items"]:
+                    found[letter["raw"]] = found.get(letter["raw"], 0) + letter["count"]
         assert found == self.model.letters
 
     # -- how it is asked and compared ----------------------------------------------------------
@@ -334,6 +336,21 @@ class Intake(RuleBasedStateMachine):
     def head(self) -> int:
         """Return the newest position."""
         return int(self.client.get("/api/events", params={"limit": 1}).json()["as_of"])
+
+    def pages(self, path: str, params: Mapping[str, Any]) -> Iterator[Any]:
+        """Yield the pages of a list up to the last one, each after the cursor of the one before."""
+        cursors: dict[str, str] = {}
+        while True:
+            answer = self.client.get(path, params={**params, **cursors})
+            page = answer.json()
+            assert page["as_of"] == self.model.head
+            assert len(page["items"]) <= params["limit"]
+            assert ('rel="next"' in answer.headers.get("link", "")) == bool(page["next"])
+            yield page
+            if not page["next"]:
+                return
+            assert page["next"] != cursors.get("cursor"), "the pages do not go on"
+            cursors["cursor"] = page["next"]
 
     def named(self, sent: Sent) -> Sent:
         """Return an event whose subject is one of this example."""
@@ -344,6 +361,13 @@ class Intake(RuleBasedStateMachine):
     def append(self, batch: Sequence[Sent], mode: str) -> None:
         """Append events of this example."""
         self.post([self.named(each) for each in batch], mode)
+
+    def grow(self, count: int, subject: str) -> None:
+        """Append so many new events, which every filter lets pass."""
+        passing = LAST | {"source": "/a", "correlationid": "run", "subject": subject}
+        ids = [f"more-{self.model.head}-{number}" for number in range(count)]
+        if ids:
+            self.append([Sent(passing | {"id": id_}) for id_ in ids], "batch")
 
     def post(self, batch: Sequence[Sent], mode: str) -> None:
         """Append events, and compare what is answered with what the model says."""
