@@ -223,6 +223,27 @@ MUTANTS: Final[Mapping[str, Mutant]] = {
     "a restored log is not synced": Mutant(
         (Edit("daemon.backup.restore:settle", "sync(building)", "pass"),)
     ),
+    "a restore does not remove and redact again": Mutant(
+        (
+            Edit(
+                "daemon.backup.applying:Applier.settle",
+                "settle_decided(self._db, self._log_id)",
+                "pass",
+            ),
+        )
+    ),
+    "a restore leaves the keys of removed events": Mutant(
+        (
+            Edit(
+                "daemon.backup.applying:Applier._take_removed",
+                'self._db.execute(SQL["take_keys"], (after, upto))',
+                "pass",
+            ),
+        )
+    ),
+    "a log goes on within what was removed": Mutant(
+        (Edit("daemon.eventlog.known:Known.read", "if last > position:", "if False:"),)
+    ),
     "the queue is never full": Mutant(
         (
             Edit(

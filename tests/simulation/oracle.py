@@ -345,6 +345,10 @@ class Recorded:
     """The newest marker of each stream that has one."""
     digests: dict[int, bytes]
     head: int
+    keys: set[tuple[str, int, int]]
+    """The stream, position and version of each removed event that is still known by its key."""
+    pending: set[str]
+    """Streams of which more is to be removed."""
 
     @classmethod
     def of(cls, log: Path, scratch: Path) -> Recorded:
@@ -381,7 +385,11 @@ class Recorded:
             if type_ in MARKERS:
                 marked[stream] = position
         runs = db.execute("SELECT first, last FROM removed_runs ORDER BY first").fetchall()
-        return cls(rows, versions, at, runs, marked, digests, max(rows, default=0))
+        query = "SELECT name, position, version FROM removed_keys JOIN streams USING (stream_id)"
+        keys = set(db.execute(query))
+        query = "SELECT name FROM removals JOIN streams USING (stream_id)"
+        pending = {name for (name,) in db.execute(query)}
+        return cls(rows, versions, at, runs, marked, digests, max(rows, default=0), keys, pending)
 
     def is_removed(self, position: int) -> bool:
         """Return whether the log says that the event at a position was removed."""
