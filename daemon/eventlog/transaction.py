@@ -225,7 +225,8 @@ class Transaction:
             stream_id, version = known
             type_id = types.get(("", name)) or self._type("", name)
             earlier = keys.get((stream_id, key))
-            if earlier is None and self.careful:
+            # One that came behind a purge may be older than it, and is its own repeat all the same.
+            if earlier is None and (self.careful or stream_id in removed):
                 earlier = self._recorded(stream_id, key)
             if earlier is None and stream_id in removed:
                 earlier = self._removed(stream_id, key, time, payload_hash, name)

@@ -146,6 +146,16 @@ def test_who_sends_a_removed_event_again_hears_that_it_was_there(
     assert log.verify() == []
 
 
+def test_what_came_behind_a_purge_is_its_own_repeat_also_where_it_is_older(log: EventLog) -> None:
+    """Sent again when the rows before the purge were gone, it got the receipt of the purge."""
+    one(log, events(1, 2))
+    marked(log, marker("job.purged", "j1", 2))
+    (own,) = one(log, [event(9, time=5)]).receipts
+    removed(log)
+    (again,) = one(log, [event(9, time=5)]).receipts
+    assert (again.position, again.version, again.duplicate) == (own.position, 4, True)
+
+
 def test_an_untold_run_is_a_finding(log: EventLog, path: Path) -> None:
     """Rows that are removed by hand, with a run made up for them, do not pass."""
     one(log, events(1, 5))
