@@ -10,6 +10,7 @@ from typing import Final
 import apsw
 
 from daemon.syncing import sync
+from domain.errors import StorageFailed
 
 _CHUNK_BYTES: Final = 1 << 20
 _READERS_MS: Final = 20
@@ -69,6 +70,19 @@ def renew_wal(path: Path) -> None:
             wal.seek(-len(chunk), os.SEEK_CUR)
             wal.write(chunk)
     sync_wal(path)
+
+
+def make_durable(path: Path) -> None:
+    """Sync what a process wrote to a database that ended before it had, or whose sync failed.
+
+    Raises:
+        StorageFailed: the disk refuses.
+
+    """
+    try:
+        renew_wal(path)
+    except OSError as error:
+        raise StorageFailed(f"the write-ahead log cannot be synced: {error.strerror}") from error
 
 
 def _wal_of(path: Path) -> Path:

@@ -44,13 +44,10 @@ BESIDE_EVENTS: Final = 5_000
 """The same of a build beside live tables, which wait for it meanwhile."""
 BUILD_EVENTS: Final = 20_000
 """The same while everything is being built: rows that change often are then written once."""
-
 UNINDEXED_MAX: Final = 2_000_000
-"""So far in the log a first build is without its indexes; to make one then takes some seconds, and
-a part of the room that the write-ahead log may have."""
+"""So far a first build is without its indexes: to make one takes seconds, and room in the WAL."""
 INDEXED_AT_ONCE_MAX: Final = 100_000
 """Up to here all indexes are made in one step."""
-
 UNINDEXED_BESIDE_MAX: Final = 1_000_000
 """The same of a build of whole streams beside live tables, which wait meanwhile."""
 
@@ -79,6 +76,7 @@ class ProjectionRunner(Projector):
         synchronous: str = "NORMAL",
         folding: StartFolding | None = None,
         folding_beside: bool = True,
+        make_durable: Callable[[Path], None] = lambda _: None,
     ) -> None:
         super().__init__(projection.name for projection in projections)
         self.woken = threading.Event()
@@ -92,6 +90,7 @@ class ProjectionRunner(Projector):
         self._synchronous = synchronous
         self._start_folding = folding
         self._folding_beside = folding_beside
+        self._make_durable = make_durable
         self._bulk: BulkBuild | None = None
         self._bulk_failed = self._distrusted = False
         self._store: Store | None = None
@@ -100,8 +99,7 @@ class ProjectionRunner(Projector):
         self._numbers: dict[int, Entities] = {}
         self._requested: set[str] = set()
         self._head = 0
-        # Views of another log must be gone before the first reader comes; a disk that refuses now
-        # may not at the first step.
+        # Views of another log must be gone before the first reader comes; a disk may refuse now.
         try:
             self._guarded(self._opened)
         except ChronicledError:
@@ -207,6 +205,8 @@ class ProjectionRunner(Projector):
             _logger.warning("%s was taken away; the views are opened again", self._path)
             self._release()
         if self._store is None:
+            # Where a sync failed, none that follows would write it.
+            self._make_durable(self._path)
             self._store = open_store(self._path, self._feed, synchronous=self._synchronous)
             with self._store.transaction():
                 self._store.set_epoch(self._feed.epoch)

@@ -104,6 +104,8 @@ class Context:
     """Who removes events from the log; set when the services are made."""
     readonly: bool = False
     """Whether this is a moment of the past, to which nothing can be added."""
+    views_suspect: bool = field(default=False, init=False)
+    """Whether a sync of the views has failed, and nothing since has had them on the disk whole."""
     draining: bool = field(default=False, init=False)
     """Whether the daemon is stopping: no more intake, and streams end. Set by `drain`."""
 

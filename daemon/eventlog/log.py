@@ -13,7 +13,7 @@ from typing import Any, Final, cast
 
 import apsw
 
-from daemon.emptying import renew_wal
+from daemon.emptying import make_durable
 from daemon.eventlog.checkpointer import Checkpointer
 from daemon.eventlog.connection import (
     ReadPool,
@@ -52,7 +52,7 @@ from daemon.eventlog.writer import Answer, Writer
 from daemon.lifecycle import Clock, ServiceThread, system_clock
 from daemon.release import PROGRAM_VERSION, release_order
 from domain.epochs import LostStretch
-from domain.errors import LogDamaged, NotReady, StorageFailed
+from domain.errors import LogDamaged, NotReady
 from domain.events import NewEvent, RecordedEvent
 
 APPEND_SECONDS: float = 30.0
@@ -110,7 +110,9 @@ class EventLog:
         try:
             log_id = _introduce(connection, clock())
             if wal_path is not None:
-                _make_durable(Path(name))
+                # From now on it is read, acknowledged to whoever sends it again, and what is
+                # committed next lies behind it: no power cut may take it.
+                make_durable(Path(name))
             writer = Writer(connection, log_id, wal_path, bounds or WriterBounds(), clock)
             return cls(name, writer, pool, clock, vfs)
         except BaseException as error:
@@ -396,18 +398,6 @@ class EventLog:
         if findings:
             first = findings[0]
             raise LogDamaged(f"{first.kind} at position {first.position}: {first.detail}")
-
-
-def _make_durable(path: Path) -> None:
-    """Sync what a process wrote that ended before it had, or whose sync failed.
-
-    From now on it is read, acknowledged to whoever sends it again, and what is committed next lies
-    behind it in the write-ahead log: no power cut may take it.
-    """
-    try:
-        renew_wal(path)
-    except OSError as error:
-        raise StorageFailed(f"the write-ahead log cannot be synced: {error.strerror}") from error
 
 
 def _introduce(connection: apsw.Connection, now: int) -> str:

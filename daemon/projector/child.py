@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from daemon import logs
+from daemon.emptying import make_durable
 from daemon.eventlog.log_file import LogFile
 from daemon.lifecycle import ServiceThread, settle_collector, system_clock
 from daemon.projector.courtesy import Courtesy, be_last
@@ -94,6 +95,7 @@ def work(line: Line, wakes: socket.socket, courtesy: Courtesy) -> int:
         folding=partial(FoldingChildren.start, Path(settings.log)),
         # Nobody waits for tables that take the place of live ones, but everybody for intake.
         folding_beside=False,
+        make_durable=make_durable,
     )
     _begin(runner, log)
     reporter = Reporter(line, runner)

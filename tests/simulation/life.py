@@ -44,6 +44,7 @@ from daemon.backup.status import BackupStatus, Kind, Progress, State
 from daemon.backup.worker import Asked, Worker
 from daemon.backup.workshop import Workshop, mark_of, writer_of
 from daemon.config import Config
+from daemon.emptying import make_durable
 from daemon.eventlog.checkpointer import Checkpointer
 from daemon.eventlog.copying import Copy, Copying
 from daemon.eventlog.log import EventLog
@@ -278,7 +279,12 @@ class Life:
         undo.callback(self.log.close)
         self.log.now = clock
         self.log.verify_tail()
-        self.runner = Runner(data / VIEWS_FILE, self.log, batch_events=config.views.batch_events)
+        self.runner = Runner(
+            data / VIEWS_FILE,
+            self.log,
+            batch_events=config.views.batch_events,
+            make_durable=make_durable,
+        )
         undo.callback(self.runner.close)
         with suppress(ChronicledError):
             self.runner.step(0)

@@ -110,7 +110,7 @@ MUTANTS: Final[Mapping[str, Mutant]] = {
         )
     ),
     "events go before the views are on disk": Mutant(
-        (Edit("daemon.background:_removable", 'sync_wal(context.files["views"])', "pass"),)
+        (Edit("daemon.background:_views_unsynced", "sync_wal(views)", "return None"),)
     ),
     "a segment is told of and not stored": Mutant(
         (Edit("daemon.backup.shipper:Shipper._ship", "self._put(self._sealed)", "pass"),)
@@ -128,7 +128,7 @@ MUTANTS: Final[Mapping[str, Mutant]] = {
         )
     ),
     "what a killed process wrote is not synced": Mutant(
-        (Edit("daemon.eventlog.log:_make_durable", "renew_wal(path)", "pass"),)
+        (Edit("daemon.emptying:make_durable", "renew_wal(path)", "pass"),)
     ),
     "an expected version is a least one": Mutant(
         (Edit(f"{_TRANSACTION}._append_events", "expected != version", "expected > version"),)

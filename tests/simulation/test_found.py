@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, suppress
@@ -16,9 +17,10 @@ from disk import Connection, Disk
 from faults import Faults
 
 import daemon.background
-import daemon.eventlog.log
+import daemon.emptying
 from daemon.background import _removable
 from daemon.backup.status import BackupStatus
+from daemon.emptying import make_durable
 from daemon.eventlog.log import EventLog
 from daemon.eventlog.requests import Append, Receipt
 from daemon.replay.verify import verify
@@ -35,6 +37,7 @@ def context_of(views: Path, positions: list[int]) -> SimpleNamespace:
     return SimpleNamespace(
         runner=SimpleNamespace(status=lambda: statuses),
         files={"views": views},
+        views_suspect=False,
         backup_status=BackupStatus,
     )
 
@@ -119,7 +122,8 @@ def disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Disk]:
     data.mkdir()
     disk = Disk(data, Faults(Random(1)))
     monkeypatch.setattr(apsw, "Connection", Connection)
-    monkeypatch.setattr(daemon.eventlog.log, "renew_wal", disk.renew_wal)
+    monkeypatch.setattr(daemon.emptying, "renew_wal", disk.renew_wal)
+    monkeypatch.setattr(os, "fsync", disk.fsync)
     yield disk
     Connection.close_all()
     disk.unregister()
@@ -204,3 +208,55 @@ def test_a_sync_that_failed_before_a_restart_takes_nothing_that_comes_after_it(
     log = killed(disk, log)
     position = appended(log, 3).position
     assert after_power_cuts(disk, tmp_path) == {position}
+
+
+def views_after_power_cuts(disk: Disk, folder: Path) -> set[int]:
+    """Return how many rows a table of the views may have when the power is cut now."""
+    found = set()
+    for number in range(20):
+        there = folder / f"views-{number}"
+        there.mkdir()
+        for name, content in disk.image(power_cut=True).items():
+            (there / Path(name).name).write_bytes(content)
+        with closing(sqlite3.connect(there / "views.db")) as db:
+            found.add(db.execute("SELECT count(*) FROM t").fetchone()[0])
+    return found
+
+
+@pytest.mark.parametrize("chance", range(6))
+@pytest.mark.parametrize("killed_between", [False, True])
+def test_no_event_goes_behind_views_whose_sync_failed(
+    disk: Disk, tmp_path: Path, chance: int, killed_between: bool
+) -> None:
+    """The sync after the one that failed went well, and wrote nothing of what that one was to."""
+    disk.faults.random.seed(chance)
+    views = disk.root / "views.db"
+    db = apsw.Connection(str(views))
+    db.pragma("journal_mode", "wal")
+    db.pragma("synchronous", "NORMAL")
+    db.execute("CREATE TABLE t (n)")
+    db.pragma("wal_checkpoint(TRUNCATE)")
+    for number in range(9):
+        db.execute("INSERT INTO t VALUES (?)", (number,))
+    context = cast("Any", context_of(views, [9]))
+    disk.faults.arm("sync error", "sync", "*views.db-wal")
+    assert _removable(context).position == 0
+    if killed_between:
+        image = disk.image(power_cut=False)
+        Connection.close_all()
+        disk.settle(image, power_cut=False)
+        make_durable(views)
+        context = cast("Any", context_of(views, [9]))
+    assert _removable(context).position == 10
+    assert views_after_power_cuts(disk, tmp_path) == {9}
+
+
+def test_the_projector_has_views_on_the_disk_before_it_goes_on(tmp_path: Path) -> None:
+    """What an earlier one wrote, and failed to sync, is written again before it is read."""
+    asked: list[Path] = []
+    views = tmp_path / "views.db"
+    with closing(EventLog.open(tmp_path / "log.db")) as log:
+        for _ in range(2):
+            with closing(ProjectionRunner(views, log, make_durable=asked.append)):
+                pass
+    assert asked == [views, views]

@@ -35,7 +35,7 @@ from swarm import DISK_FAULTS, STORE_FAULTS, Swarm
 
 import daemon.background
 import daemon.backup.tidying
-import daemon.eventlog.log
+import daemon.emptying
 import daemon.eventlog.truncation
 import daemon.eventlog.writer
 import daemon.replay.verify
@@ -108,7 +108,7 @@ class World:
         here = SimpleNamespace(start=lambda *_: None)
         patch(mock.patch.object(daemon.replay.verify, "FoldingChildren", here))
         patch(mock.patch.object(os, "fsync", self.disk.fsync))
-        patch(mock.patch.object(daemon.eventlog.log, "renew_wal", self.disk.renew_wal))
+        patch(mock.patch.object(daemon.emptying, "renew_wal", self.disk.renew_wal))
         patch(mock.patch.object(daemon.backup.tidying, "MERGED_MIN", knobs["merged_min"]))
         patch(mock.patch.object(truncation, "ROWS_MAX", knobs["rows_max"]))
         patch(mock.patch.object(truncation, "FREE_PAGES_MIN", knobs["free_pages"]))
