@@ -230,7 +230,9 @@ def _views_unsynced(context: Context) -> str | None:
     except OSError as error:
         context.views_suspect = True
         return error.strerror
-    if context.views_suspect and not empty_wal(views):
-        return "an earlier sync failed, and others are at work on them"
-    context.views_suspect = False
+    if context.views_suspect:
+        context.views_suspect = False
+        if not empty_wal(views):
+            context.views_suspect = True
+            return "an earlier sync failed, and others are at work on them"
     return None

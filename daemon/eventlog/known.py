@@ -9,6 +9,7 @@ import apsw
 
 from daemon.eventlog import chain
 from daemon.eventlog.statements import SQL
+from domain.limits import INTEGER_MAX
 
 NAMES_MAX: Final = 100_000
 """How many streams, types and sources are remembered, each; others are looked up again."""
@@ -84,13 +85,9 @@ class Known:
         newest = connection.execute(SQL["newest_event"]).fetchone()
         position, digest, recordedtime = newest or (0, chain.genesis(log_id), 0)
         # A log that came back as of a removed position ends with the run that it is in.
-        _, last, run_digest = connection.execute(SQL["run_before"], (2**62,)).fetchone() or (
-            0,
-            0,
-            b"",
-        )
-        if last > position:
-            position, digest = last, run_digest
+        run = connection.execute(SQL["run_before"], (INTEGER_MAX,)).fetchone()
+        if run is not None and run[1] > position:
+            position, digest = run[1:]
         used = connection.execute(SQL["last_used_position"]).get or 0
         numbers = [
             connection.execute(f"SELECT coalesce(max({column}), 0) FROM {table}").get

@@ -242,7 +242,7 @@ MUTANTS: Final[Mapping[str, Mutant]] = {
         )
     ),
     "a log goes on within what was removed": Mutant(
-        (Edit("daemon.eventlog.known:Known.read", "if last > position:", "if False:"),)
+        (Edit("daemon.eventlog.known:Known.read", "run[1] > position", "False"),)
     ),
     "the queue is never full": Mutant(
         (
