@@ -114,6 +114,17 @@ class World:
         patch(mock.patch.object(truncation, "FREE_PAGES_MIN", knobs["free_pages"]))
         patch(mock.patch.object(truncation, "TOLD_MIN", knobs["told_min"]))
 
+        waited = threading.Event.wait
+
+        def wait(event: threading.Event, timeout: float | None = None) -> bool:
+            """Let the time pass that somebody rests; there is nobody who could end it sooner."""
+            if timeout is None or event.is_set():
+                return waited(event, timeout)
+            self.pass_time(timeout)
+            return False
+
+        patch(mock.patch.object(threading.Event, "wait", wait))
+
         def uuid4() -> Any:
             import uuid
 
