@@ -223,6 +223,10 @@ def _remove_of(
     elif category_of_stream(pending.name) not in HOUSEKEEPING:
         keys = [(stream_id, row[4], row[0], row[1]) for row in rows if row[4] is not None]
         db.executemany(SQL["keep_key"], keys)
+        # An archive may go on where an earlier purge was not done yet, of which none is kept.
+        purged: Any = db.execute(SQL["newest_tombstone"], (stream_id, pending.version)).get
+        if purged is not None:
+            db.execute(SQL["forget_keys"], (stream_id, purged))
     done = len(rows) < room
     floor = pending.version if done else rows[-1][1]
     db.execute(SQL["raise_floor"], (floor, stream_id))

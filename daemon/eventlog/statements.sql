@@ -404,6 +404,12 @@ WHERE e.stream_id = ?1 AND e.version > ?2 AND e.version <= ?3
   AND (?4 OR t.name NOT IN ('job.purged', 'alert.purged', 'file.purged', 'result.purged'))
 ORDER BY e.version LIMIT ?5;
 
+-- name: newest_tombstone
+-- The version of the newest purge of a stream up to a version.
+SELECT max(e.version) FROM events e CROSS JOIN types t ON t.type_id = e.type_id
+WHERE e.stream_id = ? AND e.version <= ?
+  AND t.name IN ('job.purged', 'alert.purged', 'file.purged', 'result.purged');
+
 -- name: delete_empty_stream
 -- The newest stays, so that no number is given again: segments of a backup go by them.
 DELETE FROM streams

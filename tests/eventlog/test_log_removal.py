@@ -146,6 +146,20 @@ def test_who_sends_a_removed_event_again_hears_that_it_was_there(
     assert log.verify() == []
 
 
+def test_an_archive_that_overtakes_a_purge_keeps_no_key_of_what_was_purged(
+    log: EventLog, path: Path
+) -> None:
+    """Both were removed at once, and all of it was kept as that of an archived stream."""
+    one(log, events(1, 2))
+    marked(log, marker("job.purged", "j1", 2))
+    one(log, events(4, 2))
+    marked(log, marker("job.archived", "j1", 5))
+    removed(log)
+    assert sql(path, "SELECT version FROM removed_keys ORDER BY version") == [(4,), (5,)]
+    receipts = one(log, [event(1, time=5), event(4)]).receipts
+    assert [(each.version, each.duplicate) for each in receipts] == [(3, True), (4, True)]
+
+
 def test_what_came_behind_a_purge_is_its_own_repeat_also_where_it_is_older(log: EventLog) -> None:
     """Sent again when the rows before the purge were gone, it got the receipt of the purge."""
     one(log, events(1, 2))
