@@ -19,6 +19,8 @@ SKEW_LIMIT: Final = 5 * 60 * MICROSECONDS
 
 EARLIEST: Final = -62_135_596_800 * MICROSECONDS
 """The beginning of year 1 in UTC; no time is before it."""
+LATEST: Final = 253_402_300_799 * MICROSECONDS + 999_999
+"""The end of year 9999 in UTC; no time is after it."""
 
 _MINUTE: Final = 60 * MICROSECONDS
 _LEADING: Final = 100 * MICROSECONDS
@@ -26,7 +28,6 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _EPOCH_UTC: Final = datetime(1970, 1, 1)  # noqa: DTZ001  Without a zone it is cheap to format.
 _MICROSECOND: Final = timedelta(microseconds=1)
 _YEAR_2: Final = -62_104_060_800 * MICROSECONDS
-_LAST: Final = 253_402_300_799 * MICROSECONDS + 999_999
 _USUAL: Final = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:[0-5]\d(?:\.\d+)?Z", re.ASCII)
 """In UTC and with no leap second: nothing is before the year 1 or after 9999 then."""
 _FULL: Final = re.compile(
@@ -52,7 +53,7 @@ def parse_timestamp(text: str) -> int:
     result = (datetime.fromisoformat(text.upper()) - _EPOCH) // _MICROSECOND
     if leap:
         result += MICROSECONDS
-    if result > _LAST:
+    if result > LATEST:
         raise ValueError(f"after the year 9999 in UTC: {text[:64]!r}")
     # The zero time of a producer east of Greenwich lies before the year 1 in UTC.
     return max(result, EARLIEST)

@@ -14,7 +14,7 @@ from daemon.intake.bakta_fields import SOURCE, Said, query_of
 from daemon.intake.message import EventMaker, Moment, Options, identity
 from daemon.intake.secrets import MASK
 from domain.events import NewEvent
-from domain.timestamps import MICROSECONDS, format_timestamp, parse_timestamp
+from domain.timestamps import LATEST, MICROSECONDS, format_timestamp, parse_timestamp
 
 DAY: Final = 24 * 3600 * MICROSECONDS
 OFFER_DAYS: Final = 6
@@ -197,13 +197,18 @@ def _offer(
         "expires": expiry(offered),
     }
     if updated.time is not None:
-        payload["extra"] = {"deleted": format_timestamp(updated.time + KEPT_DAYS * DAY)}
+        payload["extra"] = {"deleted": _after(updated.time, KEPT_DAYS)}
     return f"{job}/{key}", identity("bakta", job, "offer", key, path, period), offered, payload
 
 
 def expiry(offered: int | None) -> str:
     """Return when an address that was given at a time is good no more."""
-    return "" if offered is None else format_timestamp(offered + OFFER_DAYS * DAY)
+    return "" if offered is None else _after(offered, OFFER_DAYS)
+
+
+def _after(moment: int, days: int) -> str:
+    """Return the time so many days later, or the last that there is."""
+    return format_timestamp(min(moment + days * DAY, LATEST))
 
 
 def _path(said: Said, address: str) -> str:

@@ -161,6 +161,14 @@ def test_the_offers_of_a_result() -> None:
     assert payload(by_key["PNGCircularPlot"])["media_type"] == "image/png"
 
 
+def test_an_offer_at_the_end_of_time_is_good_until_then() -> None:
+    """What was answered of year 9999 ended in an error of the daemon: no time is behind it."""
+    answer = result("99991231T235959Z") | {"updated": "9999-12-31T23:59:59.999999Z"}
+    for event in decode("bakta-job-result", **answer):
+        assert payload(event)["expires"] == "9999-12-31T23:59:59.999999Z"
+        assert payload(event)["extra"] == {"deleted": "9999-12-31T23:59:59.999999Z"}
+
+
 def test_a_fresh_address_is_the_same_offer_until_it_is_used_up(tmp_path: Path) -> None:
     """Asked again an hour later nothing is new; asked after a week there is a new offer."""
     with told_log(tmp_path) as told:
