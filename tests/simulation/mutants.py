@@ -101,13 +101,7 @@ MUTANTS: Final[Mapping[str, Mutant]] = {
         )
     ),
     "a stream goes on one event too late": Mutant(
-        (
-            Edit(
-                "daemon.api.events:stream_events",
-                "after = _last_event_id(request)",
-                "after = (_last_event_id(request) or 0) + 1",
-            ),
-        )
+        (Edit("daemon.api.events:_follow", "yield _RETRY", "yield _RETRY\n    position += 1"),)
     ),
     "events go before the views are on disk": Mutant(
         (Edit("daemon.background:_views_unsynced", "sync_wal(views)", "return None"),)
