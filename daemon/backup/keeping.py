@@ -8,10 +8,11 @@ from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
 from typing import Final, Protocol, Self, TypeVar
 
+from domain.timestamps import LATEST
+
 COUNT_MAX: Final = 100_000
 """How many of a class may be kept."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_LAST: Final = 253_402_300_799_000_000
 _DAY: Final = 86_400_000_000
 _ITEM: Final = re.compile(r"\s*(\S+)\s+(\S+)\s*")
 
@@ -116,7 +117,7 @@ def kept(snapshots: Iterable[S], keep: Keep) -> list[S]:
 
 
 def _month(taken: int) -> tuple[int, int]:
-    day = _EPOCH + timedelta(microseconds=min(max(taken, 0), _LAST))
+    day = _EPOCH + timedelta(microseconds=min(max(taken, 0), LATEST))
     return day.year, day.month
 
 
