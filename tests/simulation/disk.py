@@ -110,10 +110,6 @@ class Disk(apsw.VFS):
         if seen != now:
             content.written += [(len(now), None), (0, now)]
 
-    def sync_wal(self, path: Path) -> None:
-        """Sync a write-ahead log for somebody who does it past SQLite (`daemon.emptying`)."""
-        self._sync(Path(f"{path}-wal"))
-
     def renew_wal(self, path: Path) -> None:
         """Write and sync a write-ahead log anew, past SQLite (`daemon.emptying`)."""
         wal = Path(f"{path}-wal")

@@ -39,8 +39,7 @@ def prove(world: World) -> None:
         if versions != sorted(set(versions)) or not (whole or own or stream in recorded.marked):
             raise Broken(f"the versions of {stream} are {versions}")
     _prove_archive(world, recorded)
-    purged = world.oracle.purged
-    world.did["files archived"] += world.results.judge(world.oracle, world.bucket, purged)
+    world.did["files archived"] += world.results.judge(world.oracle, world.bucket)
     held = load(world.bucket.place(world.config.backup.url).register)
     if held is None:
         raise Broken("the place has no manifest")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -28,7 +27,7 @@ class Results:
         where = str(path.relative_to(self.root))
         return {"job": job, "path": where, "bytes": len(content), "sha256": digest}
 
-    def judge(self, oracle: Oracle, bucket: Bucket, purged: Container[str]) -> int:
+    def judge(self, oracle: Oracle, bucket: Bucket) -> int:
         """Require that the file of each result is there, or in the archive, or purged with its job.
 
         Returns how many are in the archive.
@@ -48,7 +47,7 @@ class Results:
             if path.exists():
                 if sha256(path.read_bytes()).hexdigest() != digest:
                     raise Broken(f"{path.name} is not what its job made")
-            elif digest not in kept and f"job/{data['job']}" not in purged:
+            elif digest not in kept and f"job/{data['job']}" not in oracle.purged:
                 raise Broken(f"{path.name} of {data['job']} is neither there nor in the archive")
         return archived
 

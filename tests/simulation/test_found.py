@@ -157,16 +157,18 @@ def killed(disk: Disk, log: EventLog) -> EventLog:
     return opened(disk)
 
 
-def after_power_cuts(disk: Disk, folder: Path) -> set[int]:
-    """Return up to which positions a log may be there when the power is cut now."""
+def after_power_cuts(
+    disk: Disk, folder: Path, name: str = "log.db", asked: str = "SELECT max(position) FROM events"
+) -> set[int]:
+    """Return what a database may answer when the power is cut now: up to where the log goes."""
     found = set()
     for number in range(20):
         there = folder / f"cut-{number}"
         there.mkdir()
-        for name, content in disk.image(power_cut=True).items():
-            (there / Path(name).name).write_bytes(content)
-        with closing(sqlite3.connect(there / "log.db")) as db:
-            found.add(db.execute("SELECT max(position) FROM events").fetchone()[0])
+        for path, content in disk.image(power_cut=True).items():
+            (there / Path(path).name).write_bytes(content)
+        with closing(sqlite3.connect(there / name)) as db:
+            found.add(db.execute(asked).fetchone()[0])
     return found
 
 
@@ -210,19 +212,6 @@ def test_a_sync_that_failed_before_a_restart_takes_nothing_that_comes_after_it(
     assert after_power_cuts(disk, tmp_path) == {position}
 
 
-def views_after_power_cuts(disk: Disk, folder: Path) -> set[int]:
-    """Return how many rows a table of the views may have when the power is cut now."""
-    found = set()
-    for number in range(20):
-        there = folder / f"views-{number}"
-        there.mkdir()
-        for name, content in disk.image(power_cut=True).items():
-            (there / Path(name).name).write_bytes(content)
-        with closing(sqlite3.connect(there / "views.db")) as db:
-            found.add(db.execute("SELECT count(*) FROM t").fetchone()[0])
-    return found
-
-
 @pytest.mark.parametrize("chance", range(6))
 @pytest.mark.parametrize("killed_between", [False, True])
 def test_no_event_goes_behind_views_whose_sync_failed(
@@ -248,7 +237,7 @@ def test_no_event_goes_behind_views_whose_sync_failed(
         make_durable(views)
         context = cast("Any", context_of(views, [9]))
     assert _removable(context).position == 10
-    assert views_after_power_cuts(disk, tmp_path) == {9}
+    assert after_power_cuts(disk, tmp_path, "views.db", "SELECT count(*) FROM t") == {9}
 
 
 def test_the_projector_has_views_on_the_disk_before_it_goes_on(tmp_path: Path) -> None:

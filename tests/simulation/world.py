@@ -33,7 +33,6 @@ from resting import EXPECTED, judge_all, rest
 from results import Results
 from swarm import DISK_FAULTS, STORE_FAULTS, Swarm
 
-import daemon.background
 import daemon.backup.tidying
 import daemon.emptying
 import daemon.eventlog.truncation
