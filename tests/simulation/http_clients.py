@@ -244,7 +244,11 @@ class Writer:
             data |= self._results.made(subject, f"{self._source[-2:]}-{number}")
             subject = data["path"]
         if random.random() < 0.05:
-            data["extra"] = {"note": f"token-{random.getrandbits(64):016x}"}
+            *outer, name = _SECRET_AT.get(type_, _SECRET_ELSEWHERE)
+            place = data
+            for each in outer:
+                place = place.setdefault(each, {})
+            place[name] = f"token-{random.getrandbits(64):016x}"
         event = {
             "specversion": "1.0", "id": str(number), "source": self._source, "type": type_,
             "subject": subject, "time": now, "data": data,
@@ -281,6 +285,26 @@ _COURSE: Final[list[Callable[[Random, int], tuple[str, dict[str, Any]]]]] = [
     lambda r, n: ("file.observed", {"path": f"/in/{n % 40}.fna", "size": n}),
     lambda r, n: ("result.recorded", {"kind": "gff3"}),
 ]
+
+
+_SECRET_AT: Final[dict[str, tuple[str, ...]]] = {
+    "job.submitted": ("name",),
+    "job.failed": ("error", "message"),
+    "alert.raised": ("title",),
+}
+"""Where the data of an event has a secret, if it has one: a name that the views show and search."""
+_SECRET_ELSEWHERE: Final = ("extra", "note")
+
+
+def secret_of(event: dict[str, Any]) -> tuple[str, str] | None:
+    """Return the pointer and the text of an event's secret, None where it has none."""
+    path = _SECRET_AT.get(event["type"], _SECRET_ELSEWHERE)
+    found: Any = event["data"]
+    for each in path:
+        found = found.get(each, {})
+    if not isinstance(found, str) or not found.startswith("token-"):
+        return None
+    return "/".join(("/data", *path)), found
 
 
 class Follower:

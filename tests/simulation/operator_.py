@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from http_clients import secret_of
 from oracle import Broken, Key
 from proofs import prove_redactions
 
@@ -77,10 +78,10 @@ class Operator:
         found = self._find_secret()
         if found is None:
             return
-        key, position, secret = found
+        key, position, pointer, secret = found
         self._world.oracle.redacted.add(key)
         assert life.context.redaction is not None
-        redaction = Redaction(position, "/data/extra/note", "asked for", "operator")
+        redaction = Redaction(position, pointer, "asked for", "operator")
         try:
             done = life.context.redaction.redact(redaction, unwatched)
         except (NotFound, Conflict):
@@ -92,12 +93,12 @@ class Operator:
             # It was said to be gone: also out of the write-ahead logs, which a stop would remove.
             prove_redactions(self._world)
 
-    def _find_secret(self) -> tuple[Key, int, str] | None:
+    def _find_secret(self) -> tuple[Key, int, str, str] | None:
         oracle = self._world.oracle
         for key, places in oracle.claims.items():
-            note = oracle.sent[key][0]["data"].get("extra", {}).get("note")
-            if note and key not in oracle.redacted:
-                return key, min(places), note
+            found = secret_of(oracle.sent[key][0])
+            if found and key not in oracle.redacted:
+                return key, min(places), *found
         return None
 
     def _pin(self, life: Life) -> None:
