@@ -13,8 +13,8 @@ import textwrap
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from types import FunctionType
 from typing import Any, Final
-from unittest import mock
 
 
 @dataclass(frozen=True)
@@ -265,19 +265,33 @@ def planted(name: str) -> Iterator[Mapping[str, Any]]:
         yield mutant.options
 
 
-def _edited(function: str, edits: list[Edit]) -> Any:
-    """Return what replaces a function by an edited one."""
+@contextmanager
+def _edited(function: str, edits: list[Edit]) -> Iterator[None]:
+    """Have a function do something else, also for those who have got hold of it before."""
     module_name, _, path = function.partition(":")
     module = importlib.import_module(module_name)
     *owners, name = path.split(".")
     owner: Any = module
     for each in owners:
         owner = getattr(owner, each)
-    text = textwrap.dedent(inspect.getsource(getattr(owner, name)))
+    edited = _plain(getattr(owner, name))
+    text = textwrap.dedent(inspect.getsource(edited))
     for edit in edits:
         if text.count(edit.old) != 1:
             raise ValueError(f"{function} has {edit.old!r} {text.count(edit.old)} times")
         text = text.replace(edit.old, edit.new)
     made: dict[str, Any] = {}
     exec(compile(text, f"<{function}, edited>", "exec"), vars(module), made)
-    return mock.patch.object(owner, name, made[name])
+    code, edited.__code__ = edited.__code__, _plain(made[name]).__code__
+    try:
+        yield
+    finally:
+        edited.__code__ = code
+
+
+def _plain(function: Any) -> FunctionType:
+    """Return the function itself, without what wraps or binds it."""
+    found = inspect.unwrap(function)
+    plain = getattr(found, "__func__", found)
+    assert isinstance(plain, FunctionType)
+    return plain
