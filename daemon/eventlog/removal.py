@@ -218,19 +218,16 @@ def _remove_of(
     asked = (stream_id, pending.floor, pending.version, pending.forget, room)
     rows: Any = db.execute(SQL["rows_to_remove"], asked).fetchall()
     db.executemany(SQL["delete_event"], [(row[0],) for row in rows])
-    if pending.marker in PURGED or pending.forget:
-        db.execute(SQL["forget_keys"], (stream_id, pending.version))
-    elif category_of_stream(pending.name) not in HOUSEKEEPING:
+    keeps = pending.marker not in PURGED and category_of_stream(pending.name) not in HOUSEKEEPING
+    if keeps and not pending.forget:
         keys = [(stream_id, row[4], row[0], row[1]) for row in rows if row[4] is not None]
         db.executemany(SQL["keep_key"], keys)
-        # An archive may go on where an earlier purge was not done yet, of which none is kept.
-        purged: Any = db.execute(SQL["newest_tombstone"], (stream_id, pending.version)).get
-        if purged is not None:
-            db.execute(SQL["forget_keys"], (stream_id, purged))
     done = len(rows) < room
     floor = pending.version if done else rows[-1][1]
     db.execute(SQL["raise_floor"], (floor, stream_id))
-    transaction.note_removed(stream_id, floor)
+    purged = transaction.note_removed(stream_id, floor)
+    # An archive may go on where an earlier purge was not done yet, of which none is kept.
+    db.execute(SQL["forget_keys"], (stream_id, pending.version if pending.forget else purged))
     if done:
         db.execute(SQL["drop_removal"], (stream_id, pending.version))
     if done and pending.forget:

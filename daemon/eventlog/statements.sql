@@ -383,18 +383,17 @@ ORDER BY e.position;
 SELECT count(*), coalesce(sum(outside), 0) FROM removals;
 
 -- name: find_purge
--- The newest purge of a stream whose events are removed, or begin to be: at the end of what is
--- removed, or of what is to be. Below there is nothing but earlier ones.
-SELECT position, version, recordedtime FROM (
-    SELECT e.* FROM streams s CROSS JOIN events e ON e.stream_id = s.stream_id
-    WHERE s.stream_id = ?1 AND e.version <= s.floor + 1
-    UNION ALL
-    SELECT e.* FROM removals r CROSS JOIN events e ON e.stream_id = r.stream_id
-    WHERE r.stream_id = ?1 AND e.version = r.version + 1
-) JOIN types t USING (type_id)
-WHERE t.name IN ('job.purged', 'alert.purged', 'file.purged', 'result.purged')
-  AND json_extract(CAST(data AS TEXT), '$.replaces') > 0
-ORDER BY version DESC LIMIT 1;
+-- The newest purge of a stream whose events are removed, or begin to be: within what is removed, or
+-- is to be, or at the end of it. An archive may go on where an earlier purge was not done yet.
+SELECT e.position, e.version, e.recordedtime
+FROM streams s CROSS JOIN events e ON e.stream_id = s.stream_id
+CROSS JOIN types t ON t.type_id = e.type_id
+WHERE s.stream_id = ?1
+  AND e.version <= 1 + max(s.floor, (SELECT coalesce(max(r.version), 0) FROM removals r
+                                     WHERE r.stream_id = ?1))
+  AND t.name IN ('job.purged', 'alert.purged', 'file.purged', 'result.purged')
+  AND json_extract(CAST(e.data AS TEXT), '$.replaces') > 0
+ORDER BY e.version DESC LIMIT 1;
 
 -- name: rows_to_remove
 -- Of a stream (?1), after a version and up to another; tombstones stay unless they go too (?4).
@@ -403,12 +402,6 @@ FROM events e CROSS JOIN types t ON t.type_id = e.type_id
 WHERE e.stream_id = ?1 AND e.version > ?2 AND e.version <= ?3
   AND (?4 OR t.name NOT IN ('job.purged', 'alert.purged', 'file.purged', 'result.purged'))
 ORDER BY e.version LIMIT ?5;
-
--- name: newest_tombstone
--- The version of the newest purge of a stream up to a version.
-SELECT max(e.version) FROM events e CROSS JOIN types t ON t.type_id = e.type_id
-WHERE e.stream_id = ? AND e.version <= ?
-  AND t.name IN ('job.purged', 'alert.purged', 'file.purged', 'result.purged');
 
 -- name: delete_empty_stream
 -- The newest stays, so that no number is given again: segments of a backup go by them.

@@ -411,11 +411,16 @@ class Transaction:
         purge: Any = self.connection.execute(SQL["find_purge"], (stream_id,)).fetchone()
         self._set(self._known.removed, stream_id, Removed(*(purge or (0, floor, None))))
 
-    def note_removed(self, stream_id: int, version: int) -> None:
-        """Say that events of a stream go, up to a version; all of them are written."""
+    def note_removed(self, stream_id: int, version: int) -> int:
+        """Say that events of a stream go, up to a version; all of them are written.
+
+        Returns the version of the purge that stands for some of them, 0 where none does.
+        """
         before = self._known.removed.pop(stream_id, None)
         self._changes.append((self._known.removed, stream_id, before))
         self._learn_removed(stream_id, version)
+        found = self._known.removed.get(stream_id)
+        return 0 if found is None or found.until is None else found.version
 
     def forget_stream(self, stream: str) -> None:
         """Say that a stream may be gone: it is looked up again."""

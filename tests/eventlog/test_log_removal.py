@@ -160,6 +160,28 @@ def test_an_archive_that_overtakes_a_purge_keeps_no_key_of_what_was_purged(
     assert [(each.version, each.duplicate) for each in receipts] == [(3, True), (4, True)]
 
 
+@pytest.mark.parametrize("begun", [False, True])
+def test_while_an_archive_overtakes_a_purge_nothing_that_was_purged_comes_again(
+    log: EventLog, begun: bool
+) -> None:
+    """When a part of the rows was gone, a purged event that was sent again was a new one.
+
+    The purge stood neither at the end of what was removed nor of what was to be.
+    """
+    one(log, [event(number, time=number) for number in range(1, 9)])
+    purge = marked(log, marker("job.purged", "j1", 8))
+    if begun:
+        removed(log, rows_max=2)
+    one(log, [event(20)])
+    marked(log, marker("job.archived", "j1", 10))
+    removed(log, rows_max=3)
+    receipts = one(log, [event(1, time=1), event(8, time=8)]).receipts
+    assert [each.duplicate for each in receipts] == [True, True]
+    assert receipts[0].position == purge.position
+    removed(log)
+    assert one(log, [event(8, time=8)]).receipts[0].position == purge.position
+
+
 def test_what_came_behind_a_purge_is_its_own_repeat_also_where_it_is_older(log: EventLog) -> None:
     """Sent again when the rows before the purge were gone, it got the receipt of the purge."""
     one(log, events(1, 2))

@@ -208,10 +208,10 @@ class Oracle:
         """
         recorded = Recorded.of(log, scratch)
         self._judge_claims(recorded)
+        self._judge_markers(recorded)
         self._judge_rows(recorded)
         self._judge_requests(recorded)
         self._judge_walks(recorded)
-        self._judge_markers(recorded)
         for stream, position in self.pinned.items():
             if recorded.marked.get(stream, 0) > position:
                 raise Broken(f"{stream} was pinned at {position}, and went nevertheless")
@@ -305,9 +305,21 @@ class Oracle:
             if row.key in places:
                 raise Broken(f"{row.key} is there twice: at {places[row.key]} and {position}")
             places[row.key] = position
+            self._require_new(recorded, position, row)
             sent = [Seen.of(event) for event in self.sent.get(row.key, ())]
             if row not in sent and row.key not in self.redacted:
                 raise Broken(f"nobody sent what is at {position}: {row}")
+
+    def _require_new(self, recorded: Recorded, position: int, row: Seen) -> None:
+        """Require that an event was not there before, unless a purge took it that is older."""
+        earlier = [each for each in self.claims.get(row.key, ()) if each < position]
+        if not earlier:
+            return
+        purges = [each for each in self.purged.get(row.stream, ())
+                  if max(earlier) <= each < position]  # fmt: skip
+        purge = recorded.rows.get(max(purges, default=0))
+        if not purges or (purge is not None and row.time <= purge.time):
+            raise Broken(f"{row.key} was acknowledged at {earlier}, and came again at {position}")
 
     def _judge_walks(self, recorded: Recorded) -> None:
         rows = list(recorded.rows)
