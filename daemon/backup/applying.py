@@ -13,7 +13,7 @@ import apsw
 from daemon.backup.container import Header
 from daemon.backup.errors import ObjectDamaged
 from daemon.backup.segment import SQL, hold, reading, unsealed
-from daemon.backup.settling import settle_decided
+from daemon.backup.settling import note_redacted, settle_decided
 from daemon.eventlog.known import Known
 from daemon.eventlog.removal import Run
 from daemon.eventlog.statements import SQL as LOG_SQL
@@ -31,14 +31,12 @@ _Row = tuple[Any, ...]
 class Applier:
     """Brings a log that nobody else uses on, segment by segment; each in one transaction.
 
-    ``position`` and ``digest`` are where the log is. ``redacted`` are the events that came with
-    another payload than was recorded, and the hash that it has (hexadecimal).
+    ``position`` and ``digest`` are where the log is.
     """
 
     def __init__(self, db: apsw.Connection, log_id: str) -> None:
         self._db = db
         self._log_id = log_id
-        self.redacted: dict[int, str] = {}
         self._freed: set[int] = set()
         head = Known.read(db, log_id).head
         self.position = head.position
@@ -84,8 +82,11 @@ class Applier:
         if header.last <= self.position:
             self._require_same(header, name)
         after = self.position
-        self._db.execute(SQL["rename_forgotten"], (after, upto))
-        self._db.execute(SQL["take_names"], (after, upto) * 4)
+        # As of a position within a stretch without events, nothing of the stretch is there.
+        over: Any = self._db.execute(SQL["run_over"], (upto,)).get
+        there, gone = (after, upto), (after, upto if over is None else over - 1)
+        self._db.execute(SQL["rename_forgotten"], there)
+        self._db.execute(SQL["take_names"], there + gone + there * 2)
         if self._db.execute(SQL["other_names"]).get:
             raise ObjectDamaged(f"{name} has other names for some numbers")
         before = header.digest_before
@@ -103,8 +104,9 @@ class Applier:
         way.pass_runs(header.last + 1)
         if header.last > after and way.digest.hex() != header.digest_after:
             raise ObjectDamaged(f"{name} does not hold the events that were recorded")
-        self._take_removed(way.passed, after, upto)
-        self.redacted |= {at: each for at, each in way.redacted.items() if at <= upto}
+        self._take_removed(way.passed, upto)
+        self._db.execute(SQL["take_keys"], gone)
+        note_redacted(self._db, {at: each for at, each in way.redacted.items() if at <= upto})
         if upto >= header.last:
             self._db.execute(SQL["take_places"])
         self._follow_epochs()
@@ -141,14 +143,13 @@ class Applier:
             if self._db.execute(SQL["event_is_there"], (position,)).get:
                 raise ObjectDamaged(f"the event {position} has the key of a later one")
 
-    def _take_removed(self, runs: Iterable[Run], after: int, upto: int) -> None:
+    def _take_removed(self, runs: Iterable[Run], upto: int) -> None:
         """Take over which positions have no events any more, and where that leaves the log."""
         for run in runs:
             if run.last <= upto:
                 self._db.execute(SQL["take_run"], run)
                 if run.last > self.position:
                     self.position, self.digest = run.last, run.digest
-        self._db.execute(SQL["take_keys"], (after, upto))
 
     def _follow_epochs(self) -> None:
         """Bring the log into the newest epoch that its events began."""

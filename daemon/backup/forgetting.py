@@ -8,6 +8,7 @@ daemon that takes the place over finds the same.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -103,9 +104,11 @@ class Forgetter:
                 size += snapshot.bytes
         listing, segments = Listing.of(self._store, manifest), dict[Range, int]()
         for range_ in listing.segments:
-            header = Header.of_metadata(listing.metadata[range_.segment])
             if range_.last > manifest.shipped or not counts(range_, manifest.epochs):
                 continue
+            header = None
+            with suppress(ObjectDamaged):
+                header = listing.header(self._store, range_.segment)
             since = self._segment_since(decisions, range_, header)
             if since is not None:
                 segments[range_] = since
@@ -115,8 +118,9 @@ class Forgetter:
     def _segment_since(
         self, decisions: Sequence[Decision], range_: Range, header: Header | None
     ) -> int | None:
-        # A merged one is as old as the oldest of its parts, however far it goes.
-        made = (header and header.head) or range_.last
+        # A merged one is as old as the oldest of its parts, however far it goes; of one that does
+        # not tell it, nothing is known but that it was not made before its first event.
+        made = (header and header.head) or range_.first
         since = _since(decisions, made, range_.first, range_.last)
         if since is None or header is None:
             return since

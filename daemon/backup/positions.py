@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from daemon.backup.container import HEADER_BYTES_MAX, Header, read_header
 from daemon.backup.errors import ObjectMissing
 from daemon.backup.lineage import cover
 from daemon.backup.manifest import Manifest
@@ -82,9 +81,5 @@ class PlacePositions:
         return max(times, default=None)
 
     def _stretch(self, range_: Range) -> _Stretch:
-        name = range_.segment
-        header = Header.of_metadata(self._listing.metadata[name])
-        if header is None:
-            start = self._store.get_range(name, 0, HEADER_BYTES_MAX)
-            header = read_header(start, name)[0]
+        header = self._listing.header(self._store, range_.segment)
         return _Stretch(range_, header.recorded_first, header.recorded_last)

@@ -349,11 +349,8 @@ class Recovery:
 
     def _append(
         self, db: apsw.Connection, manifest: Manifest, missing: _Missing | None, letters: int
-    ) -> dict[int, str]:
-        """Append what was shipped and the log here does not have, and dead letters after an id.
-
-        Returns the events that came redacted, with the hashes of what they say now.
-        """
+    ) -> None:
+        """Append what was shipped and the log here does not have, and dead letters after an id."""
         store, applier = self._place.objects, Applier(db, manifest.log_id)
         if missing is not None:
             sizes = [missing.listing.sizes[each.segment] for each in missing.segments]
@@ -368,7 +365,6 @@ class Recovery:
         if letters < manifest.letters:
             listing = missing.listing if missing else Listing.of(store, manifest)
             take_letters(store, applier, manifest, listing, letters, skip=self._skip_letters)
-        return applier.redacted
 
     def _diverged(self, local: Local, manifest: Manifest, common: int | None) -> RestoreRefused:
         since = "" if common is None else f" They have been two since position {common}."
@@ -408,9 +404,9 @@ class Recovery:
                 newest = newest_letter(db)
             epoch = self._new_epoch(manifest, position, newest, local)
             self._claim(manifest, version, epoch)
-            redacted = self._append(db, manifest, missing, letters)
+            self._append(db, manifest, missing, letters)
             begin(db, manifest, epoch, self._place.objects.url, reason, self._now)
-            tell_missing(db, manifest.log_id, redacted)
+            tell_missing(db, manifest.log_id)
         except (ObjectMissing, ObjectDamaged) as error:
             raise self._incomplete(manifest, error) from None
         except apsw.Error as error:

@@ -19,7 +19,7 @@ import apsw
 import zstandard
 
 from daemon.backup.applying import Applier
-from daemon.backup.container import HEADER_BYTES_MAX, read_header
+from daemon.backup.container import HEADER_BYTES_MAX, Header, read_header
 from daemon.backup.errors import BackupError, ObjectDamaged, ObjectMissing
 from daemon.backup.lineage import LettersMissing, Plan, cover_letters, left_letters, plan
 from daemon.backup.manifest import Manifest, Snapshot
@@ -81,6 +81,16 @@ class Listing:
                     listing.metadata[stored.name] = stored.metadata
         return listing
 
+    def header(self, store: ObjectStore, name: str) -> Header:
+        """Return the header of a segment: its metadata tell, or else it does itself.
+
+        Raises:
+            BackupError: it cannot be read.
+
+        """
+        header = Header.of_metadata(self.metadata[name])
+        return header or read_header(store.get_range(name, 0, HEADER_BYTES_MAX), name)[0]
+
 
 def holds_objects(store: ObjectStore) -> bool:
     """Return whether a place has objects of a backup: then it has, or had, a manifest."""
@@ -118,7 +128,6 @@ class Restoring:
         self._done = self._total = 0
         self.listing = Listing.of(store, manifest)
         self._damaged: set[str] = set()
-        self._redacted: dict[int, str] = {}
 
     def plan(self, upto: int | None = None) -> Plan:
         """Return what there is to restore from.
@@ -183,7 +192,7 @@ class Restoring:
                 self._fill(db, chosen, upto)
                 if finish is not None:
                     finish(db, chosen)
-                tell_missing(db, self._manifest.log_id, self._redacted)
+                tell_missing(db, self._manifest.log_id)
                 db.pragma("journal_mode", "wal")
             finally:
                 close(db)
@@ -293,14 +302,14 @@ class Restoring:
         for each in chosen.segments:
             self._apply(applier, each.segment, chosen.position)
         self._require_shipped(applier, chosen)
-        self._redacted = applier.redacted
         applier.settle()
         for each in chosen.letters:
             self._apply(applier, each.letters, None)
         if upto is not None:
+            # The event itself may be gone: then as of the newest that is left.
             db.execute(
-                "DELETE FROM dead_letters WHERE first_seen > coalesce((SELECT max(recordedtime) "
-                "FROM events WHERE position = ?), 0)",
+                "DELETE FROM dead_letters WHERE first_seen > coalesce((SELECT recordedtime "
+                "FROM events WHERE position <= ? ORDER BY position DESC LIMIT 1), 0)",
                 (applier.position,),
             )
 

@@ -169,6 +169,10 @@ INSERT INTO main.removed_runs (first, last, digest) VALUES (?, ?, ?)
 ON CONFLICT (first) DO UPDATE SET last = excluded.last, digest = excluded.digest
 WHERE last < excluded.last;
 
+-- name: run_over
+-- Where the stretch begins that a position is within, before its end.
+SELECT first FROM segment.removed_runs WHERE first <= ?1 AND last > ?1;
+
 -- name: take_keys
 INSERT OR IGNORE INTO main.removed_keys (stream_id, event_key, position, version)
 SELECT stream_id, event_key, position, version FROM segment.removed_keys

@@ -35,6 +35,8 @@ from domain.redaction import REDACTED, redacted
 SQL: Final = named_statements(Path(__file__).with_name("settling.sql"))
 UNSETTLED: Final = "unsettled"
 """The name under which a log remembers from where on it is to be settled."""
+CAME_REDACTED: Final = "came_redacted"
+"""The name under which a log remembers which events came redacted, until an event says so."""
 _REASON: Final = "the log was brought back as of before that was decided"
 
 
@@ -152,18 +154,34 @@ def _redact_event(
 # -- what no event says ----------------------------------------------------------------------------
 
 
-def tell_missing(db: apsw.Connection, log_id: str, redactions: Mapping[int, str]) -> None:
+def note_redacted(db: apsw.Connection, redactions: Mapping[int, str]) -> None:
+    """Note in the log which events came with another payload than was recorded.
+
+    By position, the hash that each has (hexadecimal). Who is killed in between finds it.
+    """
+    if redactions:
+        noted = _noted(db) | {str(at): each for at, each in redactions.items()}
+        db.execute(LOG_SQL["set_meta"], (CAME_REDACTED, orjson.dumps(noted)))
+
+
+def _noted(db: apsw.Connection) -> dict[str, str]:
+    noted: Any = db.execute(LOG_SQL["find_meta"], (CAME_REDACTED,)).get
+    return dict(orjson.loads(noted or b"{}"))
+
+
+def tell_missing(db: apsw.Connection, log_id: str) -> None:
     """Append what says which positions have no events, where no event that is there says so.
 
-    The log may end before those that did. The same for events whose payload is another one than was
-    recorded: ``redactions`` says which, and the hash that it has (hexadecimal).
+    The log may end before those that did. The same for events that came redacted.
     """
     with db:
         stream = removals_stream(log_id)
         untold: Any = db.execute(LOG_SQL["untold_runs"], (stream, -1)).fetchall()
         own = db.execute(LOG_SQL["redacted_events"], (stream_of(log_id),))
         said = {orjson.loads(data)["position"] for (data,) in own}
-        unsaid = {each: redactions[each] for each in sorted(redactions) if each not in said}
+        noted = {int(at): each for at, each in _noted(db).items()}
+        unsaid = {each: noted[each] for each in sorted(noted) if each not in said}
+        db.execute(SQL["settled"], (CAME_REDACTED,))
         if not untold and not unsaid:
             return
         transaction = Transaction(db, Known.read(db, log_id), 0, careful=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -16,9 +17,11 @@ from sites import Site, manifest_of
 
 import daemon.backup.tidying
 from daemon.backup.applying import Applier
+from daemon.backup.container import Header
 from daemon.backup.directory_store import DirectoryRegister, DirectoryStore
+from daemon.backup.errors import ObjectDamaged
 from daemon.backup.forgetting import Forgetter
-from daemon.backup.restore import Restoring
+from daemon.backup.restore import Listing, Restoring
 from daemon.backup.status import unwatched
 from daemon.backup.store import Place
 from daemon.backup.workshop import Workshop
@@ -171,22 +174,37 @@ def test_at_once_and_again(site: Site, tmp_path: Path) -> None:
     assert restored(site, tmp_path / "restored", snapshots=False) == site.chain()
 
 
+@pytest.mark.parametrize("told", ["by the store", "by itself", "by nothing"])
 def test_what_was_merged_meanwhile_is_as_old_as_its_oldest_part(
-    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: str
 ) -> None:
-    """A merged segment reached beyond the redaction of what it holds, and was taken for newer."""
+    """A merged segment reached beyond the redaction of what it holds, and was taken for newer.
+
+    So was one of which the store does not tell when it was made: the place was copied.
+    """
     monkeypatch.setattr(daemon.backup.tidying, "MERGED_MIN", 2)
     decide(site, redacted=range(20, 23))
     taken(site)
     assert with_workshop(site, lambda workshop: workshop.tidying.merge()) >= 4
+    if told != "by the store":
+        shutil.rmtree(tmp_path / "kept" / ".metadata")
+    if told == "by nothing":
+        monkeypatch.setattr(Listing, "header", refuse)
     assert forget(site) == 0
-    told = manifest_of(site.place).forgetting
-    assert told is not None
-    assert told.objects == 2
+    found = manifest_of(site.place).forgetting
+    assert found is not None
+    assert found.objects == 2
     assert forget(site, after_days=31) == 2
     assert numbers_in(site) == set(range(COUNT)) - {*range(20, 23)}
+    monkeypatch.undo()
+    assert forget(site, after_days=31) == 0
     assert manifest_of(site.place).forgetting is None
     assert restored(site, tmp_path / "restored", snapshots=False) == site.chain()
+
+
+def refuse(*_: object) -> Header:
+    """Say that an object does not tell what it is."""
+    raise ObjectDamaged("it does not say when it was made")
 
 
 def test_whoever_takes_the_place_over_forgets_the_same(site: Site, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,11 @@ from daemon.backup.errors import RestoreRefused
 from daemon.backup.names import LETTERS, read_range
 from daemon.backup.restore import Restoring
 from daemon.backup.status import unwatched
+from daemon.eventlog.log import EventLog
+from daemon.eventlog.removal import mark, removable_streams, remove_some
+from daemon.eventlog.requests import DeadLetter, Work
 from daemon.lock import LOG_FILE
+from domain.events import NewEvent
 
 
 @pytest.fixture
@@ -128,3 +133,35 @@ def test_a_log_that_is_behind_is_refused_until_it_is_told(
     epoch = manifest_of(site.place).epoch
     assert (newest, epoch) in [each[1:] for each in ranges if each is not None]
     behind.require_right()
+
+
+def test_dead_letters_are_there_as_of_an_event_that_was_removed(tmp_path: Path) -> None:
+    """All of them were taken for later than it: the log does not say when it was recorded."""
+    site = Site(tmp_path / "origin", directory_place(tmp_path / "kept"))
+    now = 1_770_000_000_000_000
+    with closing(EventLog.open(site.data / LOG_FILE, clock=lambda: now)) as log:
+        log.start()
+        letter = DeadLetter("text", b"early", "bad", "it is bad", "a test")
+        log.append([event("a", "job.submitted", {"kind": "k"})], dead_letters=[letter])
+        log.append([event("b", "job.submitted", {"kind": "k"})])
+        purge = event("b", "job.purged", {"replaces": 1})._replace(expected_version=1)
+        log.work(Work(lambda transaction: mark(transaction, purge)))
+        log.work(Work(lambda transaction: remove_some(
+            transaction, log.log_id, before=9, rows_max=9,
+            streams=removable_streams(transaction.connection, 9),
+        )))  # fmt: skip
+        now += 1_000_000
+        letter = DeadLetter("text", b"late", "bad", "it is bad", "a test")
+        log.append([event("c", "job.submitted", {"kind": "k"})], dead_letters=[letter])
+    site.ship()
+    for upto, kept in ((2, [b"early"]), (5, [b"early", b"late"])):
+        target = tmp_path / f"as-of-{upto}"
+        target.mkdir()
+        Restoring(site.place.objects, manifest_of(site.place), target).run(upto)
+        rows = rows_of(target / LOG_FILE)
+        assert [row[6] for row in rows["dead_letters"]] == kept
+
+
+def event(subject: str, type_: str, data: dict[str, object]) -> NewEvent:
+    """Return an event that has the name of its job for an id."""
+    return NewEvent(type_, subject, "/tests", f"{type_} {subject}", json.dumps(data).encode())

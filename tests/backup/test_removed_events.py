@@ -204,7 +204,7 @@ def restored(
             if part.header.last > applier.position and part.header.first <= upto:
                 applier.apply(part.content, "x", None if upto == END else upto)
         applier.settle()
-        tell_missing(db, made.log.log_id, applier.redacted)
+        tell_missing(db, made.log.log_id)
         db.pragma("journal_mode", "wal")
     finally:
         close(db)
@@ -283,6 +283,52 @@ def test_a_log_that_ends_with_removed_events_goes_on_behind_them(tmp_path: Path)
         db.execute("UPDATE removed_runs SET last = 4")
     found = prove_log(path, at_rest=True).findings
     assert any((each.kind, each.position) == ("removed", 4) for each in found)
+
+
+@pytest.mark.parametrize("merged", [False, True])
+def test_as_of_a_position_that_was_removed_nothing_is_known_of_what_comes_after_it(
+    tmp_path: Path, merged: bool
+) -> None:
+    """An event that was not there was answered as a duplicate, at a place that another one got."""
+    made = grown(
+        tmp_path, [("append", ["a"]), ("append", ["b", "b"]), ("archive", "b"), ("remove", 6)]
+    )
+    parts = [merge(made.segments, 1)] if merged else made.segments
+    path = restored(made, "restored.db", None, parts, upto=2)
+    found = tables_of(path)
+    assert [row[0] for row in found["events"]] == [1]
+    assert (found["runs"], found["keys"]) == ([], [])
+    with closing(EventLog.open(path, synchronous="OFF")) as log:
+        log.start()
+        event = NewEvent("job.submitted", "b", "/tests", "e2-0", b'{"kind":"k"}')
+        (receipt,) = log.append([event]).receipts
+    assert (receipt.position, receipt.version, receipt.duplicate) == (2, 1, False)
+
+
+def test_what_came_redacted_is_told_also_by_who_goes_on_after_a_kill(tmp_path: Path) -> None:
+    """Which events those were was known to the process that was killed only, and never told."""
+    made = grown(tmp_path, [("append", ["a"]), ("append", ["b"])])
+    path = tmp_path / "restored.db"
+    with closing(EventLog.open(made.path, synchronous="OFF")) as log:
+        log.start()
+        log.work(Work(Redaction(1, "/data/params/token", "x").run))
+    part = Source(made.path, made.log.log_id).seal(1, 0, events_max=9, upto=2)
+    assert part is not None
+    for step in ("is killed", "goes on"):
+        db = open_building(path)
+        try:
+            introduce(db, manifest_of(log_id=made.log.log_id, created=START))
+            applier = Applier(db, made.log.log_id)
+            begin_unsettled(db, applier.position)
+            if step == "is killed":
+                applier.apply(part.content, "x")
+            applier.settle()
+            if step == "goes on":
+                tell_missing(db, made.log.log_id)
+                db.pragma("journal_mode", "wal")
+        finally:
+            close(db)
+    assert prove_log(path, at_rest=True).findings == []
 
 
 @settings(max_examples=20)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
+from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import apsw
+import orjson
 import pytest
 from backup_driving import manifest_of
 from grown_logs import STEPS, Growing, Step, grown, positions_of, rows_of
@@ -22,6 +24,7 @@ from daemon.backup.lineage import cover
 from daemon.backup.names import Range
 from daemon.backup.restore import introduce, open_building
 from daemon.backup.segment import BYTES_MAX, Sealed, Source, last_recorded, merge, seal, unsealed
+from daemon.backup.settling import CAME_REDACTED
 from daemon.eventlog.connection import close
 from daemon.eventlog.log_file import LogFile
 from daemon.eventlog.proof import prove_log
@@ -370,13 +373,16 @@ def test_what_is_there_already_does_no_harm(log: Path, pieces: Shipped, tmp_path
 
 
 def test_a_payload_that_is_no_longer_its_hash_travels(log: Path, tmp_path: Path) -> None:
-    """A redacted payload comes back with the hash of the one that was recorded."""
+    """A redacted payload comes back with the hash of the one that was recorded, and is noted."""
     source = tmp_path / "source.db"
     source.write_bytes(log.read_bytes())
     with closing(apsw.Connection(str(source))) as db:
         db.execute("UPDATE events SET data = x'7b7d' WHERE position = 2")
     (shipped := Shipped()).ship(source, 3)
     target = applied(tmp_path / "t.db", source, [*shipped.segments, *shipped.letters])
+    with closing(apsw.Connection(str(target))) as db:
+        noted = db.execute("DELETE FROM log_meta WHERE key = ? RETURNING value", (CAME_REDACTED,))
+        assert orjson.loads(noted.get) == {"2": sha256(b"{}").hexdigest()}
     assert compared(target) == compared(source)
 
 

@@ -104,7 +104,7 @@ MUTANTS: Final[Mapping[str, Mutant]] = {
         (Edit("daemon.api.events:_follow", "yield _RETRY", "yield _RETRY\n    position += 1"),)
     ),
     "events go before the views are on disk": Mutant(
-        (Edit("daemon.background:_views_unsynced", "sync_wal(views)", "return None"),)
+        (Edit("daemon.background:_removable", "context.sync_views()", "None"),)
     ),
     "a segment is told of and not stored": Mutant(
         (Edit("daemon.backup.shipper:Shipper._ship", "self._put(self._sealed)", "pass"),)
@@ -209,7 +209,7 @@ MUTANTS: Final[Mapping[str, Mutant]] = {
         (
             Edit(
                 "daemon.backup.forgetting:Forgetter._segment_since",
-                "(header and header.head) or range_.last",
+                "(header and header.head) or range_.first",
                 "range_.last",
             ),
         )
@@ -229,8 +229,8 @@ MUTANTS: Final[Mapping[str, Mutant]] = {
     "a restore leaves the keys of removed events": Mutant(
         (
             Edit(
-                "daemon.backup.applying:Applier._take_removed",
-                'self._db.execute(SQL["take_keys"], (after, upto))',
+                "daemon.backup.applying:Applier._append",
+                'self._db.execute(SQL["take_keys"], gone)',
                 "pass",
             ),
         )
