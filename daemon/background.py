@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Final
 
 from daemon.archive.metrics import ArchiveCollector
 from daemon.backup.status import State
-from daemon.emptying import empty_wal, sync_wal
 from daemon.eventlog.truncation import Bound, Truncation
 from daemon.eventlog.truncation_metrics import TruncationCollector
 from daemon.lifecycle import Service, ServiceThread
@@ -157,7 +156,8 @@ def _retention(config: Config, context: Context) -> Iterator[Service]:
     )
     said = [f"{key}: {config.origin[f'retention.{key}']}" for key in ("policies", "preset")]
     if context.history is not None:
-        yield Forgetting(config.data, context.files["views"], context.log, context.history.forget)
+        views, forget = context.files["views"], context.history.forget
+        yield Forgetting(config.data, views, context.log, forget, lambda: context.draining)
     yield PolicyRecorder(context.log, policies, started_by(), "; ".join(said))
 
 
@@ -209,30 +209,10 @@ def _removable(context: Context) -> Bound:
     if unfit or not statuses:
         name = f"the projection {unfit[0].name}" if unfit else "the projections"
         return Bound(0, f"{name} has not read all of the log")
-    if (refused := _views_unsynced(context)) is not None:
-        return Bound(0, f"the views cannot be synced: {refused}")
+    if (refused := context.sync_views()) is not None:
+        return Bound(0, f"the views are not synced: {refused}")
     passed = Bound(min(each.position for each in statuses) + 1, "the projections are behind")
     backup = context.backup_status()
     if backup.state is not State.OFF and backup.shipped < passed.position:
         return Bound(backup.shipped, "the backup does not have the events yet")
     return passed
-
-
-def _views_unsynced(context: Context) -> str | None:
-    """Sync what the views have committed; return why that cannot be done, None where it was.
-
-    After a sync that failed, what it was to write is on the disk only when all of the write-ahead
-    log has gone into the file itself.
-    """
-    views = context.files["views"]
-    try:
-        sync_wal(views)
-    except OSError as error:
-        context.views_suspect = True
-        return error.strerror
-    if context.views_suspect:
-        context.views_suspect = False
-        if not empty_wal(views):
-            context.views_suspect = True
-            return "an earlier sync failed, and others are at work on them"
-    return None

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from contextlib import closing
 from pathlib import Path
 
 import apsw
 import pytest
 
-from daemon.emptying import renew_wal, sync_wal
+import daemon.emptying
+from daemon.emptying import Syncing, renew_wal
 
 
 @pytest.fixture
@@ -37,6 +40,12 @@ def database(tmp_path: Path) -> Iterator[Path]:
         yield path
 
 
+def sync_wal(path: Path) -> None:
+    """Sync a write-ahead log, as who removes events does."""
+    with closing(Syncing(path)) as syncing:
+        assert syncing() is None
+
+
 @pytest.mark.parametrize("call", [sync_wal, renew_wal])
 @pytest.mark.parametrize("linked", [False, True])
 def test_the_log_and_its_name_are_synced_and_stay(
@@ -56,14 +65,41 @@ def test_the_log_and_its_name_are_synced_and_stay(
     assert wal.read_bytes() == before
 
 
-@pytest.mark.parametrize("call", [sync_wal, renew_wal])
-def test_where_there_is_none_nothing_is_made(
-    tmp_path: Path, synced: list[str], call: Callable[[Path], None]
-) -> None:
+def test_where_there_is_none_nothing_is_made(tmp_path: Path, synced: list[str]) -> None:
     """A database that was closed well has no write-ahead log."""
-    call(tmp_path / "some.db")
+    renew_wal(tmp_path / "some.db")
     assert not synced
     assert not list(tmp_path.iterdir())
+
+
+def test_a_database_that_was_closed_well_is_on_the_disk(database: Path) -> None:
+    """The checkpoint that removed its write-ahead log has synced it."""
+    wal = database.with_name("some.db-wal")
+    with closing(Syncing(database)) as syncing:
+        assert syncing() is None
+        wal.unlink()
+        assert syncing() is None
+
+
+def test_who_asks_while_another_moves_what_a_sync_left_behind_waits(
+    database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was told that all is well, before the other one found that it is not."""
+    began, go_on = threading.Event(), threading.Event()
+
+    def refuse(*_: object, **__: object) -> bool:
+        began.set()
+        assert go_on.wait(30)
+        return False
+
+    monkeypatch.setattr(daemon.emptying, "_move", refuse)
+    with closing(Syncing(database)) as syncing, ThreadPoolExecutor(2) as threads:
+        asked = [threads.submit(syncing)]
+        assert began.wait(30)
+        asked.append(threads.submit(syncing))
+        wait(asked, 0.2, FIRST_COMPLETED)
+        go_on.set()
+        assert all(each.result() is not None for each in asked)
 
 
 def test_what_is_renewed_is_written_again(database: Path) -> None:

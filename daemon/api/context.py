@@ -21,6 +21,7 @@ from daemon.archive.reading import ArchiveReader
 from daemon.backup.metrics import BackupCollector
 from daemon.backup.status import Backup, BackupStatus
 from daemon.decoder.process import Decoders
+from daemon.emptying import Syncing
 from daemon.lifecycle import Clock, system_clock
 from daemon.metrics import Metrics, StateCollector
 from daemon.settings import SizeSettings
@@ -104,14 +105,13 @@ class Context:
     """Who removes events from the log; set when the services are made."""
     readonly: bool = False
     """Whether this is a moment of the past, to which nothing can be added."""
-    views_suspect: bool = field(default=False, init=False)
-    """Whether a sync of the views has failed, and nothing since has had them on the disk whole."""
     draining: bool = field(default=False, init=False)
     """Whether the daemon is stopping: no more intake, and streams end. Set by `drain`."""
 
     def __post_init__(self) -> None:
         self.metrics = Metrics(self.clock)
         self.files = {"log": Path(self.log.path), "views": self.views.path}
+        self.sync_views = Syncing(self.views.path)
         self.metrics.registry.register(
             StateCollector(self.log, self.views, self.runner, self.files, self.gate)
         )
@@ -171,6 +171,7 @@ class Context:
             *(self.stream_openers, self.store_readers),
         ):
             threads.close()
+        self.sync_views.close()
 
 
 def context_of(request: Request) -> Context:

@@ -25,7 +25,8 @@ from daemon.eventlog.connection import SCHEMA_VERSION, translate
 from daemon.release import PROGRAM_VERSION
 from daemon.replay.checkpoints import new_file, remove_database
 from daemon.storage_errors import as_storage_errors
-from domain.errors import ChronicledError, NotReady
+from daemon.unallocated import clear_unallocated
+from domain.errors import ChronicledError, NotReady, StorageFailed
 
 COPY: Final = "copy.db"
 PACKED: Final = "copy.db.zst"
@@ -97,6 +98,8 @@ class Snapshots:
         try:
             with step("copy"):
                 self._copy(copy, lambda done, total: progress(done, 4 * total))
+                if not clear_unallocated(copy):
+                    raise StorageFailed("the unallocated space of the copy cannot be cleared")
                 header = self._header(copy)
                 header = self._pack(copy, packed, header, progress)
             with step("upload"):

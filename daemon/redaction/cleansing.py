@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, Any, Final
 import apsw
 
 from daemon.backup.status import Kind
-from daemon.emptying import empty_wal
 from daemon.eventlog.requests import Work
 from daemon.eventlog.statements import SQL as LOG_SQL
 from daemon.eventlog.transaction import Transaction
 from daemon.projector.rebuilding import Progress, rebuild_anew
 from daemon.redaction.redacting import PENDING, SQL, Redacted, Redaction, find_letters
+from daemon.unallocated import clear_unallocated
 from domain.errors import ChronicledError, NotReady
 
 if TYPE_CHECKING:
@@ -112,7 +112,8 @@ class Cleansing:
             for damaged in views.parent.glob(f"{views.name}.damaged*"):
                 damaged.unlink(missing_ok=True)
             for path in (views, context.files["log"]):
-                self._wait(partial(empty_wal, path), f"readers of {path.name}", progress)
+                clear = partial(clear_unallocated, path, lambda: context.draining)
+                self._wait(clear, f"pages of {path.name}", progress)
             self._log.work(Work(lambda transaction: _settle(transaction, pending)))
 
     def _pending(self) -> int | None:

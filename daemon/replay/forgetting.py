@@ -1,8 +1,9 @@
 """Throws away what still holds the events that were removed from the log.
 
-That is a checkpoint or a moment that was made before, and the write-ahead log of the views. It goes
-when the removal is complete, so that no checkpoint is made of rows that go next. How far that was
-done is kept beside the checkpoints: what a kill leaves undone is done at the next start.
+That is a checkpoint or a moment that was made before, the write-ahead logs, and what SQLite leaves
+of rows in the pages of the log and the views (`daemon.unallocated`). It goes when the removal is
+complete, so that no checkpoint is made of rows that go next. How far that was done is kept beside
+the checkpoints: what a kill leaves undone is done at the next start.
 """
 
 from __future__ import annotations
@@ -12,10 +13,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from daemon.emptying import empty_wal
 from daemon.eventlog.log import EventLog
 from daemon.eventlog.requests import EventQuery
 from daemon.replay.checkpoints import FOLDER
+from daemon.unallocated import clear_unallocated
 from domain.epochs import removals_stream
 
 LOOK_SECONDS: Final = 10.0
@@ -31,8 +32,16 @@ class Forgetting:
 
     name = "forgetting"
 
-    def __init__(self, data: Path, views: Path, log: EventLog, forget: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        data: Path,
+        views: Path,
+        log: EventLog,
+        forget: Callable[[], None],
+        stopping: Callable[[], bool] = lambda: False,
+    ) -> None:
         self.woken = threading.Event()
+        self._stopping = stopping
         self._views = views
         self._mark = data / FOLDER / MARK
         self._log = log
@@ -42,8 +51,9 @@ class Forgetting:
         """Throw it away where events were removed since, and none waits to be."""
         removed = self._removed()
         if removed > self._done() and not self._log.pending_removals(outside=False, limit=1):
-            if not empty_wal(self._views):
-                return RETRY_SECONDS
+            for path in (Path(self._log.path), self._views):
+                if not clear_unallocated(path, self._stopping):
+                    return RETRY_SECONDS
             self._forget()
             self._mark.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._mark.write_text(f"{self._log.log_id} {removed}\n")

@@ -43,6 +43,8 @@ class _Content:
     durable: bytearray = field(default_factory=bytearray)
     written: list[_Write] = field(default_factory=list)
     is_database: bool = True
+    failures: int = 0
+    """How many syncs of it have failed."""
 
 
 def _error(kind: str) -> apsw.Error:
@@ -68,6 +70,9 @@ class Disk(apsw.VFS):
         self._contents: dict[int, _Content] = {}
         """By the number of the file, which it keeps when it is renamed."""
         self._left: dict[str, _Content] = {}
+        self._open = os.open
+        self._told: dict[int, int] = {}
+        """Of descriptors, of how many failures they were told, or came after."""
         super().__init__(f"simulated-{next(_numbers)}", _BASE, makedefault=True)
 
     def xOpen(self, name: Any, flags: list[int]) -> apsw.VFSFile:  # noqa: N802  SQLite's name
@@ -117,11 +122,29 @@ class Disk(apsw.VFS):
             content.written.append((0, wal.read_bytes()))
         self._sync(wal)
 
+    def open(self, path: Any, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
+        """Open a file for somebody who does it past SQLite."""
+        descriptor = self._open(path, flags, mode, dir_fd=dir_fd)
+        content = self._contents.get(os.fstat(descriptor).st_ino)
+        self._told[descriptor] = 0 if content is None else content.failures
+        return descriptor
+
     def fsync(self, descriptor: int) -> None:
-        """Sync a file for somebody who does it past SQLite; directories are durable at once."""
+        """Sync a file for somebody who does it past SQLite; directories are durable at once.
+
+        Who had it open while somebody else's sync failed is told so, once.
+        """
         path = Path(f"/proc/self/fd/{descriptor}").readlink()
-        if stat.S_ISREG(os.fstat(descriptor).st_mode) and str(path).startswith(self._root):
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode) or not str(path).startswith(self._root):
+            return
+        try:
             self._sync(path)
+        finally:
+            content = self._contents.get(_number(path))
+            failures = 0 if content is None else content.failures
+            told, self._told[descriptor] = self._told.get(descriptor, failures), failures
+        if told < failures:
+            raise OSError(errno.EIO, "the device failed")
 
     def _sync(self, path: Path) -> None:
         if not path.exists():
@@ -140,6 +163,7 @@ class Disk(apsw.VFS):
         if kind == "sync error" and self.faults.random.random() < 0.5:
             content.written = []
         if kind:
+            content.failures += 1
             raise error or _error(kind)
         for write in content.written:
             _apply(content.durable, write)

@@ -16,11 +16,10 @@ import pytest
 from disk import Connection, Disk
 from faults import Faults
 
-import daemon.background
 import daemon.emptying
 from daemon.background import _removable
 from daemon.backup.status import BackupStatus
-from daemon.emptying import make_durable
+from daemon.emptying import Syncing, empty_wal, make_durable
 from daemon.eventlog.log import EventLog
 from daemon.eventlog.requests import Append, Receipt
 from daemon.replay.verify import verify
@@ -36,14 +35,13 @@ def context_of(views: Path, positions: list[int]) -> SimpleNamespace:
     statuses = [SimpleNamespace(name="p", state="live", position=each) for each in positions]
     return SimpleNamespace(
         runner=SimpleNamespace(status=lambda: statuses),
-        files={"views": views},
-        views_suspect=False,
+        sync_views=Syncing(views),
         backup_status=BackupStatus,
     )
 
 
 def test_a_power_cut_sets_views_back_behind_events_that_were_removed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
     """Events were removed as soon as the views had passed them, which a power cut can undo.
 
@@ -54,22 +52,17 @@ def test_a_power_cut_sets_views_back_behind_events_that_were_removed(
     context = context_of(tmp_path / "views.db", [7, 9])
     asked = context.runner.status
     context.runner.status = lambda: (order.append("asked"), asked())[1]
-    monkeypatch.setattr(daemon.background, "sync_wal", lambda _: order.append("synced"))
+    context.sync_views = lambda: order.append("synced")
     assert _removable(context).position == 8
     assert order == ["asked", "synced"]
 
 
-def test_nothing_is_removed_while_the_views_cannot_be_synced(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_nothing_is_removed_while_the_views_cannot_be_synced(tmp_path: Path) -> None:
     """Then it is not known what a power cut would leave of them."""
-
-    def refuse(_: Path) -> None:
-        raise OSError(5, "Input/output error")
-
-    monkeypatch.setattr(daemon.background, "sync_wal", refuse)
-    bound = _removable(context_of(tmp_path / "views.db", [7]))
-    assert (bound.position, bound.why) == (0, "the views cannot be synced: Input/output error")
+    context = context_of(tmp_path / "views.db", [7])
+    context.sync_views = lambda: "Input/output error"
+    bound = _removable(context)
+    assert (bound.position, bound.why) == (0, "the views are not synced: Input/output error")
 
 
 def submitted(number: int) -> NewEvent:
@@ -123,6 +116,7 @@ def disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Disk]:
     disk = Disk(data, Faults(Random(1)))
     monkeypatch.setattr(apsw, "Connection", Connection)
     monkeypatch.setattr(daemon.emptying, "renew_wal", disk.renew_wal)
+    monkeypatch.setattr(os, "open", disk.open)
     monkeypatch.setattr(os, "fsync", disk.fsync)
     yield disk
     Connection.close_all()
@@ -212,6 +206,23 @@ def test_a_sync_that_failed_before_a_restart_takes_nothing_that_comes_after_it(
     assert after_power_cuts(disk, tmp_path) == {position}
 
 
+def views_of(disk: Disk) -> apsw.Connection:
+    """Return views of which nine rows are in the write-ahead log, and synced by nobody."""
+    db = apsw.Connection(str(disk.root / "views.db"))
+    db.pragma("journal_mode", "wal")
+    db.pragma("synchronous", "NORMAL")
+    db.execute("CREATE TABLE t (n)")
+    db.pragma("wal_checkpoint(TRUNCATE)")
+    fill(db)
+    return db
+
+
+def fill(db: apsw.Connection) -> None:
+    """Commit nine rows more."""
+    for number in range(9):
+        db.execute("INSERT INTO t VALUES (?)", (number,))
+
+
 @pytest.mark.parametrize("chance", range(6))
 @pytest.mark.parametrize("killed_between", [False, True])
 def test_no_event_goes_behind_views_whose_sync_failed(
@@ -220,24 +231,43 @@ def test_no_event_goes_behind_views_whose_sync_failed(
     """The sync after the one that failed went well, and wrote nothing of what that one was to."""
     disk.faults.random.seed(chance)
     views = disk.root / "views.db"
-    db = apsw.Connection(str(views))
-    db.pragma("journal_mode", "wal")
-    db.pragma("synchronous", "NORMAL")
-    db.execute("CREATE TABLE t (n)")
-    db.pragma("wal_checkpoint(TRUNCATE)")
-    for number in range(9):
-        db.execute("INSERT INTO t VALUES (?)", (number,))
-    context = cast("Any", context_of(views, [9]))
-    disk.faults.arm("sync error", "sync", "*views.db-wal")
-    assert _removable(context).position == 0
+    db = views_of(disk)
+    with closing(Syncing(views)) as sync_views:
+        context = cast("Any", context_of(views, [9]))
+        context.sync_views = sync_views
+        disk.faults.arm("sync error", "sync", "*views.db-wal")
+        assert _removable(context).position == 0
     if killed_between:
         image = disk.image(power_cut=False)
         Connection.close_all()
         disk.settle(image, power_cut=False)
         make_durable(views)
-        context = cast("Any", context_of(views, [9]))
-    assert _removable(context).position == 10
+    with closing(Syncing(views)) as sync_views:
+        context.sync_views = sync_views
+        assert _removable(context).position == 10
     assert after_power_cuts(disk, tmp_path, "views.db", "SELECT count(*) FROM t") == {9}
+    db.close()
+
+
+@pytest.mark.parametrize("chance", range(6))
+def test_no_event_goes_behind_views_whose_sync_failed_for_others(
+    disk: Disk, tmp_path: Path, chance: int
+) -> None:
+    """A checkpoint of the housekeeping, or of the projector, failed, and nobody was told.
+
+    Both go on then; what they were to sync was taken for written, and events went behind it.
+    """
+    disk.faults.random.seed(chance)
+    db = views_of(disk)
+    with closing(Syncing(disk.root / "views.db")) as sync_views:
+        context = cast("Any", context_of(disk.root, [9]))
+        context.sync_views = sync_views
+        assert _removable(context).position == 10
+        fill(db)
+        disk.faults.arm("sync error", "sync", "*views.db-wal")
+        assert not empty_wal(disk.root / "views.db")
+        assert [_removable(context).position for _ in range(2)] == [0, 10]
+    assert after_power_cuts(disk, tmp_path, "views.db", "SELECT count(*) FROM t") == {18}
 
 
 def test_the_projector_has_views_on_the_disk_before_it_goes_on(tmp_path: Path) -> None:

@@ -106,6 +106,7 @@ class World:
         patch(mock.patch.object(writer, "CHECKPOINT_PAGES", knobs["checkpoint_pages"]))
         here = SimpleNamespace(start=lambda *_: None)
         patch(mock.patch.object(daemon.replay.verify, "FoldingChildren", here))
+        patch(mock.patch.object(os, "open", self.disk.open))
         patch(mock.patch.object(os, "fsync", self.disk.fsync))
         patch(mock.patch.object(daemon.emptying, "renew_wal", self.disk.renew_wal))
         patch(mock.patch.object(daemon.backup.tidying, "MERGED_MIN", knobs["merged_min"]))
