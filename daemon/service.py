@@ -176,7 +176,7 @@ class Parts:
                 moments=history.moments,
                 history=history,
                 backup=backup,
-                archive=open_archive(config, log, views, projector),
+                archive=open_archive(config, log, views, projector, backup),
                 size=config.size,
             )
             undo.callback(context.close)

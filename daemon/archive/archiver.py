@@ -8,6 +8,7 @@ whose originals it deletes.
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from typing import IO, TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 import orjson
 
-from daemon.archive.container import PIECE_BYTES, Head, pack
+from daemon.archive.container import PIECE_BYTES, Head, Packed, pack
 from daemon.archive.errors import ArchiveDamaged, ArchiveError, NotArchived
 from daemon.archive.facts import JobFacts, Recorded, read_job, read_rows, recorded_of
 from daemon.archive.finishing import Finisher
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     from projections.views import Views
 
 MISSING: Final = "result.missing"
+UNENDED_MAX: Final = 10_000
+"""So many archived jobs wait for the backup here, and any others for the service."""
 RESULTS_MAX: Final = 10_000
 """A job with more results is not archived."""
 
@@ -110,6 +113,8 @@ class JobArchiver:
         self._finisher = finisher
         self._views = views
         self._wait = wait
+        self._unended: deque[tuple[str, int]] = deque(maxlen=UNENDED_MAX)
+        """Streams of archived jobs, with the positions of the markers, which end in this order."""
 
     def archive(
         self,
@@ -134,22 +139,34 @@ class JobArchiver:
             try:
                 self._journal.begin(job, attempt.location)
                 self._store_files(attempt, results)
-                marker = self._mark(attempt, job, rule, reason)
+                marker, outside = self._mark(attempt, job, rule, reason)
             except OSError as error:
                 raise ArchiveError(f"job/{job[:80]} cannot be stored: {error.strerror}") from error
-            self._finish(marker)
+            self._finish(marker, outside)
             return Archived.of(marker, again=False)
 
-    def _finish(self, marker: Marker) -> None:
-        """Delete what is superfluous now; what cannot be is left to the service."""
+    def _finish(self, marker: Marker, outside: bool) -> None:
+        """Delete what is superfluous now; what cannot be is left to the service.
+
+        What is ``outside`` of the log goes with a later job, where the backup is behind: the
+        objects need not be read again then.
+        """
         try:
-            self._finisher.finish(marker, checked=True)
+            if not outside:
+                self._finisher.finish(marker, checked=True)
             self._journal.end(marker.job)
         except (ChronicledError, OSError) as error:
-            detail = error.detail if isinstance(error, ChronicledError) else str(error)
-            logger.warning(
-                "an archive is not ended yet", extra={"job": marker.job[:200], "error": detail}
-            )
+            _warn(f"job/{marker.job}", error)
+        if outside:
+            self._unended.append((f"job/{marker.job}", marker.position))
+        while self._unended:
+            stream, position = self._unended[0]
+            try:
+                if not self._finisher.finish_stream(stream, position):
+                    break
+            except (ChronicledError, OSError) as error:
+                _warn(stream, error)
+            self._unended.popleft()
 
     def _results(self, job: str) -> list[str]:
         """Return the streams of the job's results, as of the newest event.
@@ -266,8 +283,11 @@ class JobArchiver:
 
     # -- the marker -----------------------------------------------------------------------------
 
-    def _mark(self, attempt: _Attempt, job: str, rule: str, reason: str) -> Marker:
-        """Store the events, and record that the job is archived."""
+    def _mark(self, attempt: _Attempt, job: str, rule: str, reason: str) -> tuple[Marker, bool]:
+        """Store the events, and record that the job is archived.
+
+        Returns the marker, and whether something outside of the log is superfluous by it.
+        """
         facts = attempt.facts
         own, results = self._earlier(facts)
         # What an earlier archive of the job has of results, and that is gone from the log since.
@@ -281,6 +301,7 @@ class JobArchiver:
         with ExitStack() as stack:
             packed = pack("job", self._log.log_id, pieces, self._journal.folder)
             stack.enter_context(packed.file)
+            self._spare(facts, attempt.location, name, packed)
             self._shelf.put(name, packed)
         self._read_back(name, packed.sha256, lines)
         payload: dict[str, Any] = {
@@ -305,7 +326,7 @@ class JobArchiver:
         found = marker_of(event)
         if found is None:
             raise ArchiveError(f"job/{job[:80]} was not marked")
-        return found
+        return found, outside
 
     def _earlier(self, facts: JobFacts) -> tuple[list[bytes], list[bytes]]:
         """Return the lines that the archive has of the job: its own, and those of its results."""
@@ -314,10 +335,26 @@ class JobArchiver:
         lines = read_lines(self._shelf, facts.marker)
         return lines.own, lines.results
 
+    def _spare(self, facts: JobFacts, location: str, name: str, packed: Packed) -> None:
+        """Store the events beside an object that may be replaced, and be the only one with them.
+
+        It stands in for one that the marker names and that is gone: see `read_lines`. What is
+        stored here goes as soon as a marker names the other.
+        """
+        earlier = facts.marker
+        if earlier is None or self._shelf.has(earlier.object) or not self._shelf.has(name):
+            return
+        self._shelf.put(self._shelf.free_name(location), packed)
+
     def _read_back(self, name: str, digest: str, lines: Sequence[bytes]) -> None:
         """Check that what was stored gives the events back that the log holds."""
         if decode(self._shelf.read(name, digest), name).own != list(lines):
             raise ArchiveDamaged(f"{name} does not give back what was stored")
+
+
+def _warn(stream: str, error: ChronicledError | OSError) -> None:
+    detail = error.detail if isinstance(error, ChronicledError) else str(error)
+    logger.warning("an archive is not ended yet", extra={"stream": stream[:200], "error": detail})
 
 
 def _pieces(file: IO[bytes], path: str) -> Iterator[bytes]:

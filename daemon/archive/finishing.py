@@ -1,6 +1,7 @@
 """What comes after a marker: originals go, and objects that nothing names; then rows may go.
 
-All of it may be done again and again: whoever was killed in between begins anew.
+All of it may be done again and again: whoever was killed in between begins anew. With a backup it
+waits until that has the marker: a log that came back without it would speak of what is gone.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ class Finisher:
         self._files = parts.files
         self._removals = parts.removals
         self._sharing = parts.sharing
+        self._shipped = parts.shipped
         self._lock = parts.lock
 
     def finish(self, marker: Marker, *, checked: bool = False) -> None:
@@ -60,18 +62,26 @@ class Finisher:
             if any(each.stream == stream and each.outside for each in self._removals.pending()):
                 self.finish_stream(stream)
 
-    def finish_stream(self, stream: str) -> None:
-        """Do for a stream what has to go before its rows may."""
+    def finish_stream(self, stream: str, checked_at: int = 0) -> bool:
+        """Do for a stream what has to go before its rows may; return whether it is done.
+
+        It waits until the backup has the stream's newest marker. The objects of the one at
+        ``checked_at`` were just read.
+        """
         with self._lock:
             event = newest_marker(self._log, stream)
             if event is None:
                 logger.warning("a removal waits for nothing", extra={"stream": stream[:200]})
-                return
+                return True
+            shipped = self._shipped()
+            if shipped is not None and shipped < event.position:
+                return False
             if marker := marker_of(event):
-                self.finish(marker)
-                return
+                self.finish(marker, checked=marker.position == checked_at)
+                return True
             self._end_purges(stream)
             self._removals.settle(stream, replaced_versions(event.type, event.payload))
+        return True
 
     def tidy(self, job: str, location: str) -> None:
         """Delete what an attempt to archive a job has left, and no marker names."""

@@ -17,9 +17,11 @@ from daemon.archive.service import ArchiveService
 from daemon.archive.sharing import Sharing
 from daemon.archive.shelf import Shelf
 from daemon.backup.places import open_place
+from daemon.backup.status import BackupStatus, State
 from domain.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from daemon.backup.status import Backup
     from daemon.backup.store import ObjectStore
     from daemon.config import Config
     from daemon.eventlog.log import EventLog
@@ -90,7 +92,7 @@ def open_restorer(config: Config, log: EventLog) -> Restorer:
 
 
 def open_archive(
-    config: Config, log: EventLog, views: Views, projector: Projector
+    config: Config, log: EventLog, views: Views, projector: Projector, backup: Backup | None
 ) -> Archive | None:
     """Return the archive that is configured, None where there is none."""
     store = open_store(config)
@@ -100,7 +102,11 @@ def open_archive(
     def wait(position: int) -> bool:
         return projector.wait_for(position, WAIT_SECONDS, TIES)
 
-    return make_archive(store, config.data, _root(config), log, views, wait)
+    def shipped() -> int | None:
+        status = BackupStatus() if backup is None else backup.status()
+        return None if status.state is State.OFF else status.shipped
+
+    return make_archive(store, config.data, _root(config), log, views, wait, shipped)
 
 
 def make_archive(
@@ -110,9 +116,10 @@ def make_archive(
     log: EventLog,
     views: Views,
     wait: Callable[[int], bool],
+    shipped: Callable[[], int | None] = lambda: None,
 ) -> Archive:
     """Return the parts of an archive in a store; ``root`` is that of the files of results."""
-    parts = Parts.of(store, data, root, log, Sharing(log, views, wait))
+    parts = Parts.of(store, data, root, log, Sharing(log, views, wait), shipped)
     finisher = Finisher(parts)
     return Archive(
         parts.shelf,

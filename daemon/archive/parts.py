@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
 class Parts:
     """A log, its archive, and the files of results; who changes any of them holds ``lock``.
 
-    Without ``sharing`` nobody knows whose else a file is, and no original is deleted.
+    Without ``sharing`` nobody knows whose else a file is, and no original is deleted. ``shipped``
+    says up to where the backup has the log, None where there is none.
     """
 
     log: EventLog
@@ -31,6 +33,7 @@ class Parts:
     journal: Journal
     removals: Removals
     sharing: Sharing | None = None
+    shipped: Callable[[], int | None] = lambda: None
     lock: threading.RLock = field(default_factory=threading.RLock)
 
     @classmethod
@@ -41,9 +44,11 @@ class Parts:
         root: Path | None,
         log: EventLog,
         sharing: Sharing | None = None,
+        shipped: Callable[[], int | None] = lambda: None,
     ) -> Parts:
         """Return the parts of an archive in a store; ``root`` is that of the files of results."""
         journal = Journal(data)
         shelf = Shelf(store, journal.folder)
         kept = [data] if shelf.directory is None else [data, shelf.directory]
-        return cls(log, shelf, ResultFiles(root, kept), journal, LogRemovals(log), sharing)
+        files, removals = ResultFiles(root, kept), LogRemovals(log)
+        return cls(log, shelf, files, journal, removals, sharing, shipped)

@@ -11,6 +11,8 @@ from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from typing import Any, Final, NamedTuple, Protocol
 
+import orjson
+
 from daemon.archive.errors import ArchiveDamaged, ArchiveError, NoArchive
 from daemon.archive.lines import JobLines, decode, event_of
 from daemon.archive.marker import Marker, find_marker, marker_of
@@ -193,7 +195,10 @@ def read_lines(shelf: Shelf, marker: Marker) -> JobLines:
     if shelf.has(name):
         return decode(shelf.read(name, marker.sha256), name)
     for later in shelf.later_events(marker.location, marker.replaces):
-        return decode(shelf.read(later), later).upto(marker.replaces)
+        lines = decode(shelf.read(later), later).upto(marker.replaces)
+        # That of a later life, after a purge that the backup did not have, has nothing of this one.
+        if lines.own and orjson.loads(lines.own[-1])["version"] == marker.replaces:
+            return lines
     raise ArchiveDamaged(f"{name} is missing")
 
 

@@ -14,6 +14,7 @@ from daemon.archive.files import Presence
 from daemon.archive.finishing import Finisher
 from daemon.archive.marker import ArchivedFile, Marker, find_marker
 from daemon.archive.parts import Parts
+from daemon.archive.reading import read_lines
 from daemon.eventlog.epochs import SOURCE
 from domain.catalog import validate_payload
 from domain.errors import Fault, StorageFailed
@@ -51,7 +52,7 @@ class Restorer:
             if marker is None:
                 raise NotArchived(f"The job {job[:80]!r} is not in the archive.")
             version = self._version(marker)
-            self._shelf.check(marker.object, marker.sha256)
+            read_lines(self._shelf, marker)
             places = self._places(marker)
             counts = {"files": 0, "bytes": 0, "there": 0, "elsewhere": 0}
             for done, (file, presence) in enumerate(places, 1):

@@ -16,6 +16,8 @@ IDLE_SECONDS: Final = 10.0
 """How often it looks for what waits."""
 BUSY_SECONDS: Final = 1.0
 """How long it rests while a job is being archived or brought back."""
+SHIPPED_SECONDS: Final = 2.0
+"""How long it rests where the backup does not have a marker yet."""
 RETRY_SECONDS: Final = 30.0
 """How long it rests when something could not be done."""
 
@@ -36,6 +38,7 @@ class ArchiveService:
         self._lock = parts.lock
         self._finisher = finisher
         self._failed: set[str] = set()
+        self._unshipped: set[str] = set()
 
     def step(self, now: int) -> float | None:  # noqa: ARG002
         """End one thing that was begun; those that could not be ended come last."""
@@ -49,16 +52,23 @@ class ArchiveService:
 
     def _step(self) -> float:
         for stream in (each.stream for each in self._removals.pending() if each.outside):
-            if stream not in self._failed:
-                self._try(stream, partial(self._finisher.finish_stream, stream))
+            if stream not in self._failed | self._unshipped:
+                self._try(stream, partial(self._finish, stream))
                 return 0
         for job, location in self._journal.begun():
             if location not in self._failed:
                 self._try(location, partial(self._tidy, job, location))
                 return 0
-        self.waiting = len(self._failed)
+        self.waiting, unshipped = len(self._failed), len(self._unshipped)
         self._failed.clear()
+        self._unshipped.clear()
+        if unshipped:
+            return SHIPPED_SECONDS
         return RETRY_SECONDS if self.waiting else IDLE_SECONDS
+
+    def _finish(self, stream: str) -> None:
+        if not self._finisher.finish_stream(stream):
+            self._unshipped.add(stream)
 
     def _tidy(self, job: str, location: str) -> None:
         self._finisher.tidy(job, location)

@@ -59,8 +59,8 @@ class Shelf:
     def put(self, name: str, packed: Packed) -> None:
         """Store an object, and read all of it back; one that is there and differs is replaced.
 
-        Only an attempt that died has left one: what a marker names holds the same, or is not
-        whole any more.
+        Only an attempt that died has left one, or one that the log has forgotten: what a marker
+        names holds the same, or is not whole any more.
 
         Raises:
             ArchiveDamaged: it cannot be read back as it was written.
@@ -118,9 +118,16 @@ class Shelf:
 
     def later_events(self, location: str, version: int) -> list[str]:
         """Return the names of the objects that hold a job's events beyond a version."""
+        return [name for later, name in self._events(location) if later > version]
+
+    def free_name(self, location: str) -> str:
+        """Return a name for a job's events that no object has: it is later than all of them."""
+        newest = max((version for version, _ in self._events(location)), default=0)
+        return events_name(location, newest + 1)
+
+    def _events(self, location: str) -> list[tuple[int, str]]:
         begin = f"{location}/events-"
-        found = [(_version(each.name, begin), each.name) for each in self._store.list(begin)]
-        return [name for later, name in sorted(found) if later > version]
+        return sorted((_version(each.name, begin), each.name) for each in self._store.list(begin))
 
     def clear(self, location: str, keep: frozenset[str] = frozenset()) -> int:
         """Delete the objects of a location but those to keep; return how many."""

@@ -40,9 +40,12 @@ class Site:
         self.runner = ProjectionRunner(self.data / "views.db", self.log)
         self.views = Views(self.data / "views.db")
         self.store = store or DirectoryStore(folder / "kept")
+        self.shipped: int | None = None
+        """Up to where a backup has the log; None where there is none."""
         self.archive: Archive = make_archive(
-            self.store, self.data, self.root, self.log, self.views, self.project
-        )
+            self.store, self.data, self.root, self.log, self.views, self.project,
+            lambda: self.shipped,
+        )  # fmt: skip
         self._numbers = iter(range(self.log.head() + 1, 1_000_000_000))
 
     def __enter__(self) -> Self:

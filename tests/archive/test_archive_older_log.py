@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 from archive_site import Site
 
-from daemon.archive.marker import find_marker
+from daemon.archive.errors import ArchiveDamaged
+from daemon.archive.marker import Marker, find_marker
+from daemon.archive.reading import read_lines
+from daemon.backup.errors import StoreUnavailable
 
 
 @pytest.fixture
@@ -76,3 +79,72 @@ def test_the_log_knows_an_earlier_archive(aged: Aged) -> None:
         marker = find_marker(site.log, "j1")
         assert marker is not None
         assert set(site.objects()) == marker.objects
+
+
+def marker_of(site: Site) -> Marker:
+    """Return the marker of the job."""
+    marker = find_marker(site.log, "j1")
+    assert marker is not None
+    return marker
+
+
+def test_what_stands_in_is_not_deleted_before_another_has_its_events(
+    aged: Aged, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The job came to the version of the later object again, which was replaced by its own.
+
+    It was deleted first; a store that went away then left the archived events nowhere.
+    """
+    with aged(first_archive, archive_again) as site:
+        shelf, marker = site.archive.reader.shelf, marker_of(site)
+        before = read_lines(shelf, marker).own
+        site.record("job.retried", "j1", {"next": "j3"})
+        delete, put = site.store.delete, site.store.put_if_absent
+        deleted: list[str] = []
+
+        def deleting(name: str) -> None:
+            delete(name)
+            deleted.append(name)
+
+        def putting(name: str, *arguments: object) -> object:
+            if deleted:
+                raise StoreUnavailable("the store does not answer")
+            return put(name, *arguments)  # type: ignore[arg-type]
+
+        with monkeypatch.context() as patch:
+            patch.setattr(site.store, "delete", deleting)
+            patch.setattr(site.store, "put_if_absent", putting)
+            with pytest.raises(StoreUnavailable):
+                site.store_job("j1")
+        assert deleted == [f"{marker.location}/events-6.ndjson.zst"]
+        assert read_lines(shelf, marker).own == before
+        site.settle()
+        assert read_lines(shelf, marker).own == before
+        site.store_job("j1")
+        again = marker_of(site)
+        assert read_lines(shelf, again).own[: len(before)] == before
+        assert set(site.objects()) == again.objects
+
+
+def test_a_job_comes_back_by_what_stands_in(aged: Aged) -> None:
+    """It was refused as damaged, while its events and its files were there."""
+    with aged(first_archive, archive_again) as site:
+        site.archive.restorer.restore("j1", None, None, lambda *_: None)
+        assert site.originals() == {"j1/one.gff3": b"GFF"}
+
+
+def purge_and_archive_anew(site: Site) -> None:
+    """Purge a job; it comes back under its name, and is archived in its next life."""
+    site.purge("j1")
+    site.settle()
+    site.truncate()
+    site.job("j1")
+    site.store_job("j1")
+
+
+def test_a_later_life_does_not_stand_in(aged: Aged) -> None:
+    """It has the same place and later versions: a job without any event was read out of it."""
+    with aged(first_archive, purge_and_archive_anew) as site:
+        assert any("/events-" in name for name in site.objects())
+        with pytest.raises(ArchiveDamaged, match="is missing"):
+            site.events("j1")

@@ -138,7 +138,7 @@ def test_an_original_whose_object_is_gone(site: Site, monkeypatch: pytest.Monkey
     """Who resumes looks at the object first; an original without one stays."""
     site.job("j1", one=b"GFF one")
     with monkeypatch.context() as patched:
-        patched.setattr(site.archive.archiver, "_finish", lambda marker: None)
+        patched.setattr(site.archive.archiver, "_finish", lambda *_: None)
         site.store_job("j1")
     [name] = [name for name in site.objects() if "/file-" in name]
     site.store.delete(name)

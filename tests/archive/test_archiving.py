@@ -269,13 +269,49 @@ def test_a_purge_deletes_the_objects(site: Site) -> None:
     assert list(site.archive.reader.between("job/j1", 0, None)) == []
 
 
+def test_nothing_goes_before_the_backup_has_what_stands_for_it(site: Site) -> None:
+    """Originals and objects went at once; a log that came back without the marker had neither.
+
+    A disk was lost in between (seed 1143): the log named an object that was deleted.
+    """
+    site.shipped = site.log.head()
+    site.job("j1", one=b"ONE")
+    site.store_job("j1")
+    site.settle()
+    assert site.originals() == {"j1/one.gff3": b"ONE"}
+    site.shipped = site.log.head()
+    site.settle()
+    assert site.originals() == {}
+    first = site.objects()
+
+    site.record("job.progressed", "j1", {"fraction": 0.9})
+    site.store_job("j1")
+    site.settle()
+    assert set(first) < set(site.objects())
+    site.shipped = site.log.head()
+    # The next one that is archived ends it, and so does the service.
+    site.job("j2", two=b"TWO")
+    site.store_job("j2")
+    assert not set(first) & {name for name in site.objects() if "/events-" in name}
+
+    before = site.objects()
+    site.shipped = site.log.head()
+    site.purge("j1")
+    site.settle()
+    assert site.objects() == before
+    assert site.archive.service.waiting == 0
+    site.shipped = site.log.head()
+    site.settle()
+    assert len(site.objects()) == 2
+
+
 def test_a_purge_before_the_originals_are_deleted(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Originals that an archive had not come to are deleted by the purge's end."""
     site.job("j1", one=b"GFF one")
     with monkeypatch.context() as patched:
-        patched.setattr(site.archive.archiver, "_finish", lambda marker: None)
+        patched.setattr(site.archive.archiver, "_finish", lambda *_: None)
         site.store_job("j1")
     site.purge("j1")
     assert site.originals() == {"j1/one.gff3": b"GFF one"}

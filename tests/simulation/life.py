@@ -307,7 +307,7 @@ class Life:
             limits=config.limits,
             clock=clock,
             backup=self.backup,
-            archive=open_archive(config, self.log, self.views, self.runner),
+            archive=open_archive(config, self.log, self.views, self.runner, self.backup),
             size=config.size,
         )
         self._call_at_once()
