@@ -67,6 +67,7 @@ class Disk(apsw.VFS):
         self.root = root
         self._root = f"{root}/"
         self.faults = faults
+        faults.on_sync_lost = self._lose
         self._contents: dict[int, _Content] = {}
         """By the number of the file, which it keeps when it is renamed."""
         self._left: dict[str, _Content] = {}
@@ -168,6 +169,11 @@ class Disk(apsw.VFS):
         for write in content.written:
             _apply(content.durable, write)
         content.written = []
+
+    def _lose(self, path: str) -> None:
+        """Have what was written to a file taken for durable, which it is not."""
+        if content := self._contents.get(_number(Path(path))):
+            content.written = []
 
     # -- what is left ---------------------------------------------------------------------------
 

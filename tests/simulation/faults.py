@@ -38,6 +38,7 @@ class Faults:
         """Whether the daemon's process has ended: no call of it reaches anything any more."""
         self.on_kill: Callable[[], None] = lambda: None
         self.on_slow: Callable[[], None] = lambda: None
+        self.on_sync_lost: Callable[[str], None] = lambda _: None
         self._armed: list[Fault] = []
         self._kill_at: int | None = None
         self._kill_at_sync = False
@@ -52,7 +53,10 @@ class Faults:
         self._kill_at = self.calls + after
 
     def arm_kill_at_sync(self) -> None:
-        """End the process when it is about to sync the log: written, and not durable yet."""
+        """End the process when it is about to sync the log: written, and not durable yet.
+
+        Or when that has failed, and it could do nothing about it any more.
+        """
         self._kill_at_sync = True
 
     def heal(self) -> None:
@@ -76,6 +80,8 @@ class Faults:
         at_sync = self._kill_at_sync and word == "sync" and name.endswith("log.db-wal")
         if at_sync or (self._kill_at is not None and self.calls >= self._kill_at):
             self._kill_at, self._kill_at_sync = None, False
+            if at_sync and self.random.random() < 0.5:
+                self.on_sync_lost(name)
             self.on_kill()
             return "dead"
         for fault in list(self._armed):
