@@ -17,8 +17,8 @@ import apsw
 
 from daemon.emptying import empty_wal, wal_of
 
-_READ_PAGES: Final = 256
-"""So many pages are read at a time."""
+_READ_PAGES: Final = 32
+"""So many pages are read at a time, during which no other thread of this process runs."""
 _PAGES_AT_ONCE: Final = 64
 """Of so many pages the space is cleared while nobody else writes."""
 _TRIES: Final = 20
@@ -48,7 +48,8 @@ def clear_unallocated(path: Path, stopping: Callable[[], bool] = lambda: False) 
             for _ in range(_ROUNDS):
                 with _opened(path) as file:
                     found = list(_uncleared(file, stopping))
-                for at in range(0, len(found), _PAGES_AT_ONCE):
+                # At least once: a process that was killed may have cleared, and not synced.
+                for at in range(0, len(found) or 1, _PAGES_AT_ONCE):
                     part = found[at : at + _PAGES_AT_ONCE]
                     if stopping() or not any(_cleared(db, path, part) for _ in range(_TRIES)):
                         return False
@@ -71,7 +72,8 @@ def _opened(path: Path) -> Iterator[apsw.VFSFile]:
 def _cleared(db: apsw.Connection, path: Path, numbers: Sequence[int]) -> bool:
     """Clear pages, counted from 0, if all of them are in the file itself, and not in its log.
 
-    Others read every page anew from then on, as somebody else has written.
+    Others read every page anew from then on, as somebody else has written; and what was written
+    here is synced with that. Where it cannot be, all of it has to be written again.
     """
     if not empty_wal(path):
         return False
@@ -84,33 +86,33 @@ def _cleared(db: apsw.Connection, path: Path, numbers: Sequence[int]) -> bool:
             size = _page_bytes(file)
             for number in numbers:
                 page = file.xRead(size, number * size)
-                for first, last in _space(page):
-                    file.xWrite(bytes(last - first), number * size + first)
-            file.xSync(apsw.SQLITE_SYNC_FULL)
+                if len(page) == size and (space := _space(page)):
+                    file.xWrite(bytes(space[1] - space[0]), number * size + space[0])
         version = db.pragma("user_version")
         db.execute(f"PRAGMA user_version = {version:d}")
         db.execute("COMMIT")
     finally:
         if db.in_transaction:
             db.execute("ROLLBACK")
-    return True
+    return empty_wal(path)
 
 
 def _uncleared(file: apsw.VFSFile, stopping: Callable[[], bool]) -> Iterator[int]:
     """Yield the numbers, counted from 0, of pages with something in their unallocated space."""
     size = _page_bytes(file)
     pages = file.xFileSize() // size
-    if pages > _PAGES_MAX:
+    if pages >= _PAGES_MAX:
         return
     # With `auto_vacuum` each so many pages there is one that maps those behind it.
     mapped = size // 5 + 1
     for start in range(0, pages, _READ_PAGES):
         if stopping():
             return
-        read = memoryview(file.xRead(_READ_PAGES * size, start * size))
-        for at in range(0, len(read), size):
-            number = start + at // size
-            if number and (number - 1) % mapped and any(_space(read[at : at + size])):
+        read = memoryview(file.xRead(min(_READ_PAGES, pages - start) * size, start * size))
+        for at in range(0, len(read) - size + 1, size):
+            number, page = start + at // size, read[at : at + size]
+            space = _space(page) if number and (number - 1) % mapped else None
+            if space and bytes(page[slice(*space)]).strip(b"\0"):
                 yield number
 
 
@@ -119,12 +121,11 @@ def _page_bytes(file: apsw.VFSFile) -> int:
     return int.from_bytes(header[16:18]) if header[16:18] != b"\x00\x01" else 65_536
 
 
-def _space(page: bytes | memoryview) -> Iterator[tuple[int, int]]:
-    """Yield where the unallocated space of a b-tree page begins and ends, if something is in it."""
+def _space(page: bytes | memoryview) -> tuple[int, int] | None:
+    """Return where the unallocated space of a b-tree page begins and ends, None for other pages."""
     head = _HEADS.get(page[0])
-    if head is None or len(page) < head:
-        return
+    if head is None:
+        return None
     first = head + 2 * int.from_bytes(page[3:5])
     last = int.from_bytes(page[5:7]) or 65_536
-    if first <= last <= len(page) and bytes(page[first:last]).strip(b"\0"):
-        yield first, last
+    return (first, last) if first <= last <= len(page) else None

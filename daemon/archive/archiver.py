@@ -8,7 +8,6 @@ whose originals it deletes.
 from __future__ import annotations
 
 import logging
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from daemon.archive.container import PIECE_BYTES, Head, Packed, pack
 from daemon.archive.errors import ArchiveDamaged, ArchiveError, NotArchived
 from daemon.archive.facts import JobFacts, Recorded, read_job, read_rows, recorded_of
 from daemon.archive.finishing import Finisher
+from daemon.archive.journal import Begun
 from daemon.archive.lines import First, decode, encode
 from daemon.archive.marker import ArchivedFile, Marker, marker_of
 from daemon.archive.parts import Parts
@@ -36,8 +36,6 @@ if TYPE_CHECKING:
     from projections.views import Views
 
 MISSING: Final = "result.missing"
-UNENDED_MAX: Final = 10_000
-"""So many archived jobs wait for the backup here, and any others for the service."""
 RESULTS_MAX: Final = 10_000
 """A job with more results is not archived."""
 
@@ -113,8 +111,6 @@ class JobArchiver:
         self._finisher = finisher
         self._views = views
         self._wait = wait
-        self._unended: deque[tuple[str, int]] = deque(maxlen=UNENDED_MAX)
-        """Streams of archived jobs, with the positions of the markers, which end in this order."""
 
     def archive(
         self,
@@ -137,36 +133,31 @@ class JobArchiver:
                 raise VersionConflict(f"job/{job[:80]} is at version {facts.version}")
             attempt = _Attempt(facts, self._location(job, facts))
             try:
-                self._journal.begin(job, attempt.location)
+                there = self._shelf.names(attempt.location)
+                self._journal.begin(Begun(job, attempt.location, there))
                 self._store_files(attempt, results)
                 marker, outside = self._mark(attempt, job, rule, reason)
             except OSError as error:
                 raise ArchiveError(f"job/{job[:80]} cannot be stored: {error.strerror}") from error
-            self._finish(marker, outside)
+            self._finish(marker, outside=outside)
             return Archived.of(marker, again=False)
 
-    def _finish(self, marker: Marker, outside: bool) -> None:
+    def _finish(self, marker: Marker, *, outside: bool) -> None:
         """Delete what is superfluous now; what cannot be is left to the service.
 
-        What is ``outside`` of the log goes with a later job, where the backup is behind: the
-        objects need not be read again then.
+        With a backup that is what is ``outside`` of the log.
         """
         try:
-            if not outside:
+            if outside:
+                self._finisher.finish_stream(f"job/{marker.job}", marker.position)
+            else:
                 self._finisher.finish(marker, checked=True)
             self._journal.end(marker.job)
         except (ChronicledError, OSError) as error:
-            _warn(f"job/{marker.job}", error)
-        if outside:
-            self._unended.append((f"job/{marker.job}", marker.position))
-        while self._unended:
-            stream, position = self._unended[0]
-            try:
-                if not self._finisher.finish_stream(stream, position):
-                    break
-            except (ChronicledError, OSError) as error:
-                _warn(stream, error)
-            self._unended.popleft()
+            detail = error.detail if isinstance(error, ChronicledError) else str(error)
+            logger.warning(
+                "an archive is not ended yet", extra={"job": marker.job[:200], "error": detail}
+            )
 
     def _results(self, job: str) -> list[str]:
         """Return the streams of the job's results, as of the newest event.
@@ -350,11 +341,6 @@ class JobArchiver:
         """Check that what was stored gives the events back that the log holds."""
         if decode(self._shelf.read(name, digest), name).own != list(lines):
             raise ArchiveDamaged(f"{name} does not give back what was stored")
-
-
-def _warn(stream: str, error: ChronicledError | OSError) -> None:
-    detail = error.detail if isinstance(error, ChronicledError) else str(error)
-    logger.warning("an archive is not ended yet", extra={"stream": stream[:200], "error": detail})
 
 
 def _pieces(file: IO[bytes], path: str) -> Iterator[bytes]:

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from daemon.archive.errors import ArchiveDamaged
 from daemon.archive.files import Deletion
+from daemon.archive.journal import Begun
 from daemon.archive.marker import ArchivedFile, Marker, find_marker, marker_of, newest_marker
 from daemon.archive.parts import Parts
 from daemon.eventlog.epochs import SOURCE
@@ -83,22 +84,25 @@ class Finisher:
             self._removals.settle(stream, replaced_versions(event.type, event.payload))
         return True
 
-    def tidy(self, job: str, location: str) -> None:
-        """Delete what an attempt to archive a job has left, and no marker names."""
-        with self._lock:
-            marker = find_marker(self._log, job)
-            if marker is not None and marker.location == location:
-                self._clear(marker)
-            else:
-                self._shelf.clear(location)
+    def tidy(self, begun: Begun) -> None:
+        """Delete what an attempt to archive a job has left, and no marker names.
 
-    def _clear(self, marker: Marker) -> None:
-        """Delete what is at the location of a job beside what its marker names.
+        What was there before it stays: the log, or the one that a backup has, may speak of it.
+        """
+        with self._lock:
+            marker = find_marker(self._log, begun.job)
+            if marker is not None and marker.location == begun.location:
+                self._clear(marker, begun.there)
+            else:
+                self._shelf.clear(begun.location, begun.there)
+
+    def _clear(self, marker: Marker, there: frozenset[str] = frozenset()) -> None:
+        """Delete what is at the location of a job beside what its marker names, and was there.
 
         Nothing while that is not all there: what is beside it may have to stand in for it.
         """
         if all(self._shelf.has(name) for name in marker.objects):
-            self._shelf.clear(marker.location, marker.objects)
+            self._shelf.clear(marker.location, marker.objects | there)
         else:
             logger.warning("objects of an archived job are missing", extra={"job": marker.job})
 

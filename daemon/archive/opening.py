@@ -87,7 +87,9 @@ def open_restorer(config: Config, log: EventLog) -> Restorer:
     store = open_store(config)
     if store is None:
         raise NoArchive("No archive is configured.")
-    parts = Parts.of(store, config.data, _root(config), log)
+    # Up to where a backup has the log is not asked: what waits for it is left to the daemon.
+    shipped = 0 if config.backup.url else None
+    parts = Parts.of(store, config.data, _root(config), log, shipped=lambda: shipped)
     return Restorer(parts, Finisher(parts))
 
 

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Final
 
 from daemon.archive.finishing import Finisher
+from daemon.archive.journal import Begun
 from daemon.archive.parts import Parts
 from domain.errors import ChronicledError
 
@@ -38,7 +39,6 @@ class ArchiveService:
         self._lock = parts.lock
         self._finisher = finisher
         self._failed: set[str] = set()
-        self._unshipped: set[str] = set()
 
     def step(self, now: int) -> float | None:  # noqa: ARG002
         """End one thing that was begun; those that could not be ended come last."""
@@ -51,32 +51,31 @@ class ArchiveService:
             self._lock.release()
 
     def _step(self) -> float:
+        unshipped = 0
         for stream in (each.stream for each in self._removals.pending() if each.outside):
-            if stream not in self._failed | self._unshipped:
-                self._try(stream, partial(self._finish, stream))
+            if stream not in self._failed:
+                if self._try(stream, partial(self._finisher.finish_stream, stream)):
+                    return 0
+                unshipped += 1
+        for begun in self._journal.begun():
+            if begun.location not in self._failed:
+                self._try(begun.location, partial(self._tidy, begun))
                 return 0
-        for job, location in self._journal.begun():
-            if location not in self._failed:
-                self._try(location, partial(self._tidy, job, location))
-                return 0
-        self.waiting, unshipped = len(self._failed), len(self._unshipped)
+        self.waiting = len(self._failed)
         self._failed.clear()
-        self._unshipped.clear()
         if unshipped:
             return SHIPPED_SECONDS
         return RETRY_SECONDS if self.waiting else IDLE_SECONDS
 
-    def _finish(self, stream: str) -> None:
-        if not self._finisher.finish_stream(stream):
-            self._unshipped.add(stream)
+    def _tidy(self, begun: Begun) -> bool:
+        self._finisher.tidy(begun)
+        self._journal.end(begun.job)
+        return True
 
-    def _tidy(self, job: str, location: str) -> None:
-        self._finisher.tidy(job, location)
-        self._journal.end(job)
-
-    def _try(self, subject: str, work: Callable[[], None]) -> None:
+    def _try(self, subject: str, work: Callable[[], bool]) -> bool:
+        """Do something; return whether it is done, or has failed, and does not only wait."""
         try:
-            work()
+            return work()
         except (ChronicledError, OSError) as error:
             self._failed.add(subject)
             detail = error.detail if isinstance(error, ChronicledError) else str(error)
@@ -84,3 +83,4 @@ class ArchiveService:
                 "what was archived or purged waits",
                 extra={"subject": subject[:200], "error": detail},
             )
+            return True

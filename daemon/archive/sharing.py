@@ -39,7 +39,9 @@ class Sharing:
             raise NotReady(f"The views have not reached position {position}.")
 
     def is_needed(self, path: str, job: str, position: int) -> bool:
-        """Return whether a result of another job still needs a file, as of a position or later.
+        """Return whether a result still needs a file of a job that was archived at a position.
+
+        It is one of another job, or was recorded later.
 
         Raises:
             NotReady: the views are behind.
@@ -49,10 +51,10 @@ class Sharing:
         if as_of < position:
             raise NotReady(f"The views are at position {as_of} of {position}.")
         return len(streams) > RESULTS_MAX or any(
-            self._needs(stream, path, job) for stream in streams
+            self._needs(stream, path, job, position) for stream in streams
         )
 
-    def _needs(self, stream: str, path: str, job: str) -> bool:
+    def _needs(self, stream: str, path: str, job: str, position: int) -> bool:
         named = there = False
         version = 0
         while page := self._log.read_stream(stream, after_version=version):
@@ -60,7 +62,8 @@ class Sharing:
                 version = event.version
                 if event.type == "result.recorded":
                     said = event.payload
-                    named = said.get("path") == path and said.get("job") != job
+                    other = said.get("job") != job or event.position > position
+                    named = said.get("path") == path and other
                 elif is_tombstone(event):
                     named = False
                 there = event.type not in _GONE

@@ -116,6 +116,10 @@ class Shelf:
         """Return whether there is an object of a name."""
         return self._store.find(name) is not None
 
+    def names(self, location: str) -> frozenset[str]:
+        """Return the names of the objects of a location."""
+        return frozenset(each.name for each in self._store.list(f"{location}/"))
+
     def later_events(self, location: str, version: int) -> list[str]:
         """Return the names of the objects that hold a job's events beyond a version."""
         return [name for later, name in self._events(location) if later > version]
@@ -131,8 +135,8 @@ class Shelf:
 
     def clear(self, location: str, keep: frozenset[str] = frozenset()) -> int:
         """Delete the objects of a location but those to keep; return how many."""
-        names = [each.name for each in self._store.list(f"{location}/") if each.name not in keep]
-        for name in names:
+        names = self.names(location) - keep
+        for name in sorted(names):
             self._store.delete(name)
         if not keep and (root := self.directory) is not None:
             _prune(root, location)

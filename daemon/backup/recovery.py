@@ -405,8 +405,9 @@ class Recovery:
             epoch = self._new_epoch(manifest, position, newest, local)
             self._claim(manifest, version, epoch)
             self._append(db, manifest, missing, letters)
-            begin(db, manifest, epoch, self._place.objects.url, reason, self._now)
-            tell_missing(db, manifest.log_id)
+            with db:
+                begin(db, manifest, epoch, self._place.objects.url, reason, self._now)
+                tell_missing(db, manifest.log_id)
         except (ObjectMissing, ObjectDamaged) as error:
             raise self._incomplete(manifest, error) from None
         except apsw.Error as error:

@@ -389,6 +389,7 @@ SELECT e.position, e.version, e.recordedtime
 FROM streams s CROSS JOIN events e ON e.stream_id = s.stream_id
 CROSS JOIN types t ON t.type_id = e.type_id
 WHERE s.stream_id = ?1
+  AND substr(s.name, 1, instr(s.name, '/') - 1) IN ('job', 'alert', 'file', 'result')
   AND e.version <= 1 + max(s.floor, (SELECT coalesce(max(r.version), 0) FROM removals r
                                      WHERE r.stream_id = ?1))
   AND t.name IN ('job.purged', 'alert.purged', 'file.purged', 'result.purged')

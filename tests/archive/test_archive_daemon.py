@@ -37,7 +37,7 @@ def chronicled(*arguments: object, code: int = 0, archive: str = "") -> str:
 def begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
     """Return a closed site with archived jobs, whose originals nobody has deleted."""
     with Site(tmp_path) as site:
-        monkeypatch.setattr(site.archive.archiver, "_finish", lambda *_: None)
+        monkeypatch.setattr(site.archive.archiver, "_finish", lambda *_, **__: None)
         for job in JOBS:
             site.job(job, one=job.encode() * 100)
             site.store_job(job)

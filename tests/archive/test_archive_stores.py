@@ -54,11 +54,12 @@ def test_the_whole_way(any_site: Site) -> None:
     assert site.objects() == []
 
 
-def test_a_store_that_is_away(bucket_site: Site, gcs_fake: GcsFake) -> None:
+@pytest.mark.parametrize("operation", [Operation.INSERT, Operation.LIST])
+def test_a_store_that_is_away(bucket_site: Site, gcs_fake: GcsFake, operation: Operation) -> None:
     """Nothing is changed while the store does not answer, and all is done when it does."""
     site = bucket_site
     site.job("j1", one=b"GFF one")
-    gcs_fake.arm(Kind.STATUS, times=None, operation=Operation.INSERT, status=403)
+    gcs_fake.arm(Kind.STATUS, times=None, operation=operation, status=403)
     with pytest.raises(BackupError):
         site.store_job("j1")
     assert site.originals() == {"j1/one.gff3": b"GFF one"}
@@ -67,16 +68,13 @@ def test_a_store_that_is_away(bucket_site: Site, gcs_fake: GcsFake) -> None:
     assert site.store_job("j1").files == 1
 
 
-@pytest.mark.parametrize("operation", [Operation.DELETE, Operation.LIST])
-def test_a_store_that_refuses_afterwards(
-    bucket_site: Site, gcs_fake: GcsFake, operation: Operation
-) -> None:
+def test_a_store_that_refuses_afterwards(bucket_site: Site, gcs_fake: GcsFake) -> None:
     """What cannot be ended at once is ended by the service, and rows stay until then."""
     site = bucket_site
     site.job("j1", one=b"GFF one")
     site.store_job("j1")
     site.record("job.retried", "j1", {"next": "j2"})
-    gcs_fake.arm(Kind.STATUS, times=None, operation=operation, status=403)
+    gcs_fake.arm(Kind.STATUS, times=None, operation=Operation.DELETE, status=403)
     site.store_job("j1")
     assert len(gcs_fake.objects.names("kept")) > 2
     site.truncate()
@@ -138,7 +136,7 @@ def test_an_original_whose_object_is_gone(site: Site, monkeypatch: pytest.Monkey
     """Who resumes looks at the object first; an original without one stays."""
     site.job("j1", one=b"GFF one")
     with monkeypatch.context() as patched:
-        patched.setattr(site.archive.archiver, "_finish", lambda *_: None)
+        patched.setattr(site.archive.archiver, "_finish", lambda *_, **__: None)
         site.store_job("j1")
     [name] = [name for name in site.objects() if "/file-" in name]
     site.store.delete(name)

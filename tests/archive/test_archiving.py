@@ -12,6 +12,7 @@ import pytest
 from archive_site import Site
 
 from daemon.archive.errors import ArchiveDamaged, ArchiveError, NotArchived
+from daemon.archive.journal import Begun
 from daemon.archive.marker import find_marker
 from daemon.eventlog.requests import Work
 from daemon.redaction.redacting import Redaction
@@ -289,9 +290,7 @@ def test_nothing_goes_before_the_backup_has_what_stands_for_it(site: Site) -> No
     site.settle()
     assert set(first) < set(site.objects())
     site.shipped = site.log.head()
-    # The next one that is archived ends it, and so does the service.
-    site.job("j2", two=b"TWO")
-    site.store_job("j2")
+    site.settle()
     assert not set(first) & {name for name in site.objects() if "/events-" in name}
 
     before = site.objects()
@@ -302,7 +301,71 @@ def test_nothing_goes_before_the_backup_has_what_stands_for_it(site: Site) -> No
     assert site.archive.service.waiting == 0
     site.shipped = site.log.head()
     site.settle()
-    assert len(site.objects()) == 2
+    assert site.objects() == []
+
+
+def test_what_an_attempt_left_goes_and_what_was_there_before_stays(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A kill behind the marker: what the marker before it names went before the backup had it."""
+    site.job("j1", one=b"ONE")
+    site.store_job("j1")
+    first = set(site.objects())
+    site.shipped = site.log.head()
+    site.record("job.retried", "j1", {"next": "j9"})
+    site.result("j1", "one.gff3", b"OTHER")
+    with monkeypatch.context() as patched:
+        patched.setattr(site.archive.archiver, "_finish", lambda *_, **__: None)
+        site.store_job("j1")
+    site.settle()
+    assert first < set(site.objects())
+    site.shipped = site.log.head()
+    site.settle()
+    marker = find_marker(site.log, "j1")
+    assert marker is not None
+    assert set(site.objects()) == marker.objects
+
+
+def test_an_attempt_that_the_log_knows_nothing_of_leaves_what_was_there(site: Site) -> None:
+    """In a log of an earlier position: the only copies of the files of the job were deleted."""
+    site.job("j1", one=b"ONE")
+    site.store_job("j1")
+    before = site.objects()
+    marker = find_marker(site.log, "j1")
+    assert marker is not None
+    journal = site.archive.service._journal
+    journal.begin(Begun("j2", marker.location, frozenset(before)))
+    site.store.put_if_absent(f"{marker.location}/more", BytesIO(b"MORE"), 4, {})
+    site.settle()
+    assert site.objects() == before
+    assert journal.begun() == []
+
+
+def test_an_original_that_waited_goes_only_if_the_archive_still_has_it(site: Site) -> None:
+    """Its object was read when it was stored, and not again when the original went later."""
+    site.shipped = 0
+    site.job("j1", one=b"ONE")
+    site.store_job("j1")
+    marker = find_marker(site.log, "j1")
+    assert marker is not None
+    site.store.delete(marker.files[0].object)
+    site.shipped = site.log.head()
+    site.job("j2", two=b"TWO")
+    site.store_job("j2")
+    site.settle()
+    assert site.originals()["j1/one.gff3"] == b"ONE"
+
+
+def test_a_result_that_is_recorded_again_keeps_its_file(site: Site) -> None:
+    """By the same job, while the archive waited for the backup: the file went with the old one."""
+    site.shipped = 0
+    site.job("j1", one=b"ONE")
+    site.store_job("j1")
+    site.record("job.retried", "j1", {"next": "j9"})
+    site.result("j1", "one.gff3", b"ONE")
+    site.shipped = site.log.head()
+    site.settle()
+    assert site.originals() == {"j1/one.gff3": b"ONE"}
 
 
 def test_a_purge_before_the_originals_are_deleted(
@@ -311,7 +374,7 @@ def test_a_purge_before_the_originals_are_deleted(
     """Originals that an archive had not come to are deleted by the purge's end."""
     site.job("j1", one=b"GFF one")
     with monkeypatch.context() as patched:
-        patched.setattr(site.archive.archiver, "_finish", lambda *_: None)
+        patched.setattr(site.archive.archiver, "_finish", lambda *_, **__: None)
         site.store_job("j1")
     site.purge("j1")
     assert site.originals() == {"j1/one.gff3": b"GFF one"}
