@@ -77,6 +77,8 @@ class History:
             StorageFailed: the disk refuses.
 
         """
+        # What is at work is ended, and begins anew.
+        self.moments.forget()
         with self._processes.held():
             self._checkpoints.forget()
             self.moments.forget()

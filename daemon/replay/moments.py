@@ -128,8 +128,10 @@ class Moments:
             closing, late = self._closed, self._forgotten > forgotten
             if not late:
                 moment.views = views
-            elif moment.error is None:
-                moment.error = NotReady("What was replayed was thrown away.")
+            elif not closing:
+                # It may hold what had to be forgotten, or was ended for that: it is built anew.
+                moment.error, moment.done = None, 0
+                self._waiting.appendleft(moment)
         if (closing or late) and views is not None:
             views.close()
         if late:

@@ -47,7 +47,7 @@ class ReplayProcesses:
         self._ended = threading.Condition(self._lock)
         self._running: dict[Line, threading.Thread | None] = {}
         self._closed = False
-        self._held = False
+        self._held = 0
 
     def perform(self, task: Task, progress: Progress) -> dict[str, Any]:
         """Do a task; return what came of it as soon as that is known.
@@ -83,6 +83,7 @@ class ReplayProcesses:
         """End every process, and wait for them."""
         with self._lock:
             self._closed = True
+            self._ended.notify_all()
             watching = [each for each in self._running.values() if each is not None]
             for line in list(self._running):
                 line.close()
@@ -91,14 +92,14 @@ class ReplayProcesses:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """End every process, and start none meanwhile; whoever asks is told to ask again.
+        """End every process, and start none meanwhile; whoever asks waits.
 
         Raises:
             NotReady: one does not end.
 
         """
         with self._lock:
-            self._held = True
+            self._held += 1
         try:
             with self._lock:
                 for line in list(self._running):
@@ -108,7 +109,8 @@ class ReplayProcesses:
             yield
         finally:
             with self._lock:
-                self._held = False
+                self._held -= 1
+                self._ended.notify_all()
 
     def _start(self) -> tuple[Line, subprocess.Popen[bytes]]:
         ours, theirs = socket.socketpair()
@@ -116,7 +118,7 @@ class ReplayProcesses:
         descriptors = (theirs.fileno(),)
         try:
             with theirs, self._lock:
-                self._refuse_closed()
+                self._wait_for_leave()
                 process = start_child(
                     "daemon.replay.child", descriptors, (*descriptors, *self._inherited)
                 )
@@ -128,11 +130,10 @@ class ReplayProcesses:
             raise
         return line, process
 
-    def _refuse_closed(self) -> None:
+    def _wait_for_leave(self) -> None:
+        self._ended.wait_for(lambda: self._closed or not self._held)
         if self._closed:
             raise NotReady("The daemon is stopping.")
-        if self._held:
-            raise NotReady("What was replayed is being thrown away.")
 
     def _watch(self, line: Line, process: subprocess.Popen[bytes]) -> None:
         thread = threading.Thread(
