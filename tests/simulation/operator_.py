@@ -15,7 +15,8 @@ from daemon.archive.marker import find_marker
 from daemon.backup.errors import NoBackup
 from daemon.backup.status import Kind, unwatched
 from daemon.redaction.redacting import Redaction
-from domain.errors import ChronicledError, Conflict, NotFound, NotReady
+from domain.errors import ChronicledError, Conflict, Invalid, NotFound, NotReady
+from domain.lives import PURGED
 
 if TYPE_CHECKING:
     from life import Life
@@ -86,6 +87,11 @@ class Operator:
             done = life.context.redaction.redact(redaction, unwatched)
         except (NotFound, Conflict):
             return
+        except Invalid:
+            # An event that is older than a purge was acknowledged with the purge's position.
+            if life.log.read(position - 1, 1)[0].type in PURGED:
+                return
+            raise
         finally:
             self._world.note("redacted", position)
         if done["event"] is not None:
