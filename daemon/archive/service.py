@@ -63,9 +63,9 @@ class ArchiveService:
                 return 0
         self.waiting = len(self._failed)
         self._failed.clear()
-        if unshipped:
-            return SHIPPED_SECONDS
-        return RETRY_SECONDS if self.waiting else IDLE_SECONDS
+        if self.waiting:
+            return RETRY_SECONDS
+        return SHIPPED_SECONDS if unshipped else IDLE_SECONDS
 
     def _tidy(self, begun: Begun) -> bool:
         self._finisher.tidy(begun)

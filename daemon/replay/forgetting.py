@@ -43,6 +43,8 @@ class Forgetting:
         self.woken = threading.Event()
         self._stopping = stopping
         self._views = views
+        self._uncleared: list[Path] = []
+        self._removed_at = 0
         self._mark = data / FOLDER / MARK
         self._log = log
         self._forget = forget
@@ -51,9 +53,14 @@ class Forgetting:
         """Throw it away where events were removed since, and none waits to be."""
         removed = self._removed()
         if removed > self._done() and not self._log.pending_removals(outside=False, limit=1):
-            for path in (Path(self._log.path), self._views):
-                if not clear_unallocated(path, self._stopping):
+            # Where one has to be tried again, the other is not read a second time.
+            if self._removed_at < removed:
+                self._removed_at = removed
+                self._uncleared = [Path(self._log.path), self._views]
+            while self._uncleared:
+                if not clear_unallocated(self._uncleared[0], self._stopping):
                     return RETRY_SECONDS
+                del self._uncleared[0]
             self._forget()
             self._mark.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._mark.write_text(f"{self._log.log_id} {removed}\n")

@@ -6,11 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 from daemon_process import DaemonProcess
 from keeping import Kept
 from waiting import wait_until
 
-from daemon.replay.forgetting import RETRY_SECONDS, Forgetting
+import daemon.replay.forgetting
+from daemon.replay.forgetting import LOOK_SECONDS, RETRY_SECONDS, Forgetting
 from daemon.replay.verify import verify
 
 ENDED = {"category": "job", "age": "ended", "purge_after": "30d"}
@@ -128,3 +130,26 @@ def test_the_past_is_thrown_away_once_for_a_removal(kept: Kept) -> None:
     forgetting.step(kept.now)
     Forgetting(*place, lambda: forgotten.append(0)).step(kept.now)
     assert forgotten == [kept.now]
+
+
+def test_a_file_that_was_cleared_is_not_read_again_for_the_other(
+    kept: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While somebody read the views, all of the log was read each second."""
+    kept.by(ENDED)
+    kept.job("a", "succeeded")
+    kept.after(30)
+    kept.retention.apply(kept.plan(), kept.now)
+    kept.truncation.run_dry()
+    answers = iter([True, False, True])
+    asked: list[str] = []
+
+    def clear(path: Path, _: Callable[[], bool]) -> bool:
+        asked.append(path.name)
+        return next(answers)
+
+    monkeypatch.setattr(daemon.replay.forgetting, "clear_unallocated", clear)
+    forgetting = Forgetting(kept.directory, kept.directory / "views.db", kept.log, lambda: None)
+    assert forgetting.step(kept.now) == RETRY_SECONDS
+    assert forgetting.step(kept.now) == LOOK_SECONDS
+    assert asked == ["log.db", "views.db", "views.db"]
